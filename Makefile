@@ -1,0 +1,53 @@
+# Two commands: `make demo` and `make test`. Both set up what they need in .venv; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+FAST := tests/unit tests/properties tests/contract tests/simulation tests/cli
+RUNS := -p no:cacheprovider
+
+.PHONY: help demo test test-all fast real lint docs lock clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t12
+
+demo: .venv/run  ## a simulated server, and the recommendation following its traffic
+	@$(BIN)/controller demo
+
+test: lint fast real  ## everything a change must pass: style, types, layers, fast tests, a real vLLM server
+	@:
+
+test-all: .venv/dev  ## the slower rest
+	$(BIN)/pytest $(RUNS) -m slow tests
+
+fast: .venv/dev  ## tests without a real vLLM server, under three minutes
+	$(BIN)/pytest $(RUNS) -q -m "not slow" --doctest-modules controller $(FAST)
+
+real: .venv/dev  ## tests against a real vLLM server (CPU build); installs it once, in the user's cache
+	$(BIN)/pytest $(RUNS) -m "not slow" tests/real_vllm
+
+lint: .venv/dev  ## style, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/dev  ## write the generated documents anew
+	$(BIN)/python docs/generate.py
+
+lock: .venv/dev  ## lock the dependencies anew
+	PATH=$(CURDIR)/$(BIN):$$PATH requirements/lock.sh
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one with: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python requirements/run.lock pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/run.lock -r requirements/build.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: .venv/run requirements/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.lock
+	@touch $@
+
+clean:  ## remove what was set up here
+	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

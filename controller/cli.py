@@ -1,0 +1,53 @@
+"""The command `controller`: one verb after another, imported only when asked for."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+from controller import __version__
+from controller.commands.exit_codes import OK, USAGE
+from controller.commands.wiring import say
+from controller.flags import parse
+from controller.report.document import schema
+from controller.settings import SchemaOptions, SettingsError, load
+
+INTERRUPTED: Final = 130
+_HOMES: Final = {
+    "recommend": "recommend",
+    "run": "run",
+    "doctor": "doctor",
+    "launch-config": "launch_config",
+    "simulate": "demo",
+    "demo": "demo",
+}
+"""Where each verb lives below `controller.commands`: the simulator, for one, never enters a sidecar's memory."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit codes are in `controller.commands.exit_codes`."""
+    verb, given = parse(sys.argv[1:] if arguments is None else arguments, __version__)
+    try:
+        return _command(verb)(load(verb, given))
+    except SettingsError as error:
+        say(f"controller {verb}: {error}\n`controller {verb} --help` lists the options.")
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _command(verb: str) -> Callable[[Any], int]:
+    if verb == "schema":
+        return _schema
+    command: Callable[[Any], int] = getattr(
+        import_module(f"controller.commands.{_HOMES[verb]}"), verb.replace("-", "_")
+    )
+    return command
+
+
+def _schema(options: SchemaOptions) -> int:
+    """Print the JSON Schema of the recommendation document."""
+    del options
+    print(json.dumps(schema(), indent=2))
+    return OK

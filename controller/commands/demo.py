@@ -1,0 +1,71 @@
+"""`controller demo` and `controller simulate`: the embedded simulated server."""
+
+import signal
+import threading
+
+from controller.act.actuator import RecommendOnly
+from controller.clock import SystemClock
+from controller.commands.exit_codes import FAILED, OK
+from controller.commands.wiring import say
+from controller.decide.policy import PolicySettings
+from controller.loop import Controller
+from controller.observe.http import Fetcher
+from controller.observe.source import HttpSource
+from controller.report.table import line, table
+from controller.settings import DemoOptions, SettingsError, SimulateOptions
+from controller.simulator.scenarios import SCENARIOS
+from controller.simulator.server import SimulatedServer
+
+
+def demo(options: DemoOptions) -> int:
+    """A simulated server whose traffic changes, and the recommendation that follows it, window by window."""
+    _refuse_unknown(options.scenario)
+    clock = SystemClock()
+    with SimulatedServer(options.scenario, seed=options.seed, speed=options.speed) as server:
+        say(f"simulated vLLM server at {server.url}: {SCENARIOS[options.scenario].description}")
+        say(f"{options.window_seconds:g} simulated seconds a line, {options.speed:g} times faster than real time\n")
+        source = HttpSource(server.url, clock, Fetcher(clock))
+        loop = Controller(source, clock, RecommendOnly(), PolicySettings())
+        cycle = loop.step()
+        for number in range(1, options.passes + 1):
+            clock.wait(options.window_seconds / options.speed, threading.Event())
+            cycle = loop.step()
+            for engine in cycle.engines:
+                print(f"{number * options.window_seconds:5.0f} s   {line(engine)}", flush=True)
+    print(f"\nThe last window as `controller recommend` shows it:\n\n{table(cycle)}")
+    return FAILED if cycle.failures else OK
+
+
+def simulate(options: SimulateOptions) -> int:
+    """Serve a simulated server until SIGTERM or SIGINT."""
+    if options.scenario == "list":
+        width = max(map(len, SCENARIOS))
+        for name, scenario in SCENARIOS.items():
+            print(f"{name:{width}}  {scenario.description}")
+        return OK
+    _refuse_unknown(options.scenario)
+    host, _, port = options.listen.rpartition(":")
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    try:
+        server = SimulatedServer(
+            options.scenario,
+            k=options.k,
+            seed=options.seed,
+            speed=options.speed,
+            host=host.strip("[]"),
+            port=int(port),
+        )
+    except OSError as error:
+        say(f"controller simulate: cannot listen on {options.listen} ({error}): choose another with --listen.")
+        return FAILED
+    with server:
+        say(f"simulated vLLM server at {server.url}, scenario {options.scenario}; end it with Ctrl-C")
+        stop.wait()
+    return OK
+
+
+def _refuse_unknown(scenario: str) -> None:
+    if scenario not in SCENARIOS:
+        raise SettingsError(f"--scenario {scenario!r} is not one of: {', '.join(SCENARIOS)}")

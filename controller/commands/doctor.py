@@ -1,0 +1,38 @@
+"""`controller doctor`: what a server is, and what can be done with it."""
+
+import json
+from dataclasses import asdict
+
+from controller.clock import SystemClock
+from controller.commands.exit_codes import FAILED, OK
+from controller.commands.wiring import fetcher, http_source
+from controller.observe.errors import ObserveError
+from controller.observe.inspect import Identity, inspect
+from controller.observe.snapshot import Snapshot
+from controller.report.doctor import Level, examine, text
+from controller.settings import DoctorOptions
+
+PATIENT_SECONDS = 30.0
+"""The first /server_info gathers facts about the machine before it answers."""
+
+
+def doctor(options: DoctorOptions) -> int:
+    """Examine a server and print the findings; fails when one of them is a problem."""
+    clock = SystemClock()
+    patient = fetcher(options, clock, max(PATIENT_SECONDS, options.timeout_seconds))
+    identity: Identity | ObserveError
+    snapshots: tuple[Snapshot, ...] | ObserveError
+    try:
+        identity = inspect(options.url, fetcher(options, clock), patient)
+    except ObserveError as error:
+        identity = error
+    try:
+        snapshots = http_source(options, clock).read()
+    except ObserveError as error:
+        snapshots = error
+    findings = examine(identity, snapshots)
+    if options.output == "json":
+        print(json.dumps({"schema": 1, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        print(text(findings))
+    return FAILED if any(finding.level is Level.PROBLEM for finding in findings) else OK

@@ -1,0 +1,72 @@
+"""`controller launch-config`: the launch configuration under which k can later be changed live."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from controller.commands.exit_codes import OK
+from controller.commands.wiring import say
+from controller.decide.decision import Schedule
+from controller.decide.launch import launch_schedule
+from controller.settings import LaunchConfigOptions, SettingsError
+
+
+def launch_config(options: LaunchConfigOptions) -> int:
+    """Print the `--speculative-config` and why it looks as it does."""
+    wanted = _wanted(options)
+    try:
+        schedule = launch_schedule(wanted, options.k_max, options.max_num_seqs)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    config: dict[str, Any] = {"method": options.method.value}
+    if options.model:
+        config["model"] = options.model
+    config["num_speculative_tokens"] = options.k_max
+    config["num_speculative_tokens_per_batch_size"] = [list(each) for each in schedule]
+    say(
+        f"Every k from 0 to {options.k_max} occurs for some batch size up to {options.max_num_seqs}, so that vLLM "
+        "captures CUDA graphs for each; the single batch sizes near the top are there for that alone.\n"
+        "On the V1 runner any schedule forces piecewise graphs: measure throughput before and after.\n"
+        "Start vLLM with:"
+    )
+    print(f"--speculative-config '{json.dumps(config)}' --max-num-seqs {options.max_num_seqs}")
+    return OK
+
+
+def _wanted(options: LaunchConfigOptions) -> Schedule:
+    if options.schedule and options.recommendation:
+        raise SettingsError("give either --schedule or --recommendation, not both")
+    if options.recommendation:
+        return _from_recommendation(options.recommendation)
+    if options.schedule:
+        try:
+            return _ranges(json.loads(options.schedule), "--schedule")
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise SettingsError(f"--schedule is not JSON like [[1, 16, 5], [17, 64, 3]]: {error}") from error
+    return ((1, options.max_num_seqs, options.k_max),)
+
+
+def _from_recommendation(path: Path) -> Schedule:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        schedules = [server["recommendation"]["schedule"] for server in found["servers"]]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        raise SettingsError(
+            f"--recommendation {path} is not a saved `controller recommend -o json` ({type(error).__name__})"
+        ) from error
+    given = [schedule for schedule in schedules if schedule]
+    if len(given) != 1:
+        raise SettingsError(
+            f"--recommendation {path} holds {len(given)} schedules; exactly one is needed. Save one after enough "
+            "traffic, of one server"
+        )
+    return _ranges(given[0], f"--recommendation {path}")
+
+
+def _ranges(value: Any, where: str) -> Schedule:
+    whole = isinstance(value, list) and all(
+        isinstance(each, list) and len(each) == 3 and all(type(part) is int for part in each) for each in value
+    )
+    if not whole:
+        raise SettingsError(f"{where} must be a list of [lowest batch, highest batch, k], whole numbers")
+    return tuple((low, high, k) for low, high, k in value)

@@ -1,0 +1,98 @@
+"""`controller recommend`: one window, one answer."""
+
+import json
+import sys
+import threading
+from typing import Final
+
+import yaml
+
+from controller.clock import Clock, SystemClock
+from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
+from controller.commands.wiring import controller, http_source
+from controller.cycle import Cycle
+from controller.decide.decision import Action
+from controller.observe.source import ReplaySource
+from controller.reason import Reason
+from controller.report.document import document, speculative_config
+from controller.report.table import table
+from controller.settings import Output, RecommendOptions
+
+NOT_ENOUGH: Final = frozenset(
+    {
+        Reason.WARMING_UP,
+        Reason.NOT_ENOUGH_EVIDENCE,
+        Reason.IDLE,
+        Reason.NOTHING_DRAFTED,
+        Reason.NO_SPECULATION,
+    }
+)
+
+
+def recommend(options: RecommendOptions) -> int:
+    """Watch a window, or read the saved pages, and print what k should be."""
+    clock = SystemClock()
+    source = ReplaySource(options.source, options.seconds) if options.source else http_source(options, clock)
+    loop = controller(options, source, clock)
+    cycle = loop.step()
+    windows = max(1, len(options.source) - 1)
+    for _ in range(windows):
+        if cycle.failure is not None or _without_speculation(cycle):
+            break
+        if not options.source:
+            _watch(options.window_seconds, clock)
+        cycle = loop.step()
+    answer = _written(cycle, options)
+    if answer:
+        print(answer)
+    if options.output is Output.CONFIG:
+        _explain_missing_config(cycle)
+    return _exit_code(cycle, tell_change=options.exit_code)
+
+
+def _without_speculation(cycle: Cycle) -> bool:
+    return bool(cycle.engines) and all(engine.k_max is None for engine in cycle.engines)
+
+
+def _watch(seconds: float, clock: Clock) -> None:
+    """Wait for the window to fill, with progress where a person watches."""
+    never = threading.Event()
+    end = clock.monotonic_seconds() + seconds
+    shown = sys.stderr.isatty()
+    while (left := end - clock.monotonic_seconds()) > 0:
+        if shown:
+            print(f"\rwatching the server: {left:4.0f} s left ", end="", file=sys.stderr, flush=True)
+        clock.wait(min(1.0, left), never)
+    if shown:
+        print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
+
+
+def _written(cycle: Cycle, options: RecommendOptions) -> str:
+    match options.output:
+        case Output.JSON:
+            return json.dumps(document(cycle), indent=2)
+        case Output.YAML:
+            return yaml.safe_dump(document(cycle), sort_keys=False).rstrip()
+        case Output.CONFIG:
+            configs = (speculative_config(engine, options.method) for engine in cycle.engines)
+            return "\n".join(json.dumps(config) for config in configs if config)
+        case Output.TABLE:
+            return table(cycle, options.method)
+
+
+def _explain_missing_config(cycle: Cycle) -> None:
+    for failure in cycle.failures:
+        print(f"error: {failure.message}", file=sys.stderr)
+    for engine in cycle.engines:
+        if not engine.decision.schedule and engine.failure is None:
+            print(f"{engine.model_name} engine {engine.engine}: {engine.decision.sentence}", file=sys.stderr)
+
+
+def _exit_code(cycle: Cycle, *, tell_change: bool) -> int:
+    if cycle.failures or not cycle.engines:
+        return FAILED
+    if all(engine.decision.reason in NOT_ENOUGH for engine in cycle.engines):
+        return NO_EVIDENCE
+    if tell_change and any(engine.decision.action is not Action.HOLD for engine in cycle.engines):
+        return CHANGE
+    return OK

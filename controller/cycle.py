@@ -1,0 +1,72 @@
+"""One pass of the loop as one immutable value. Everything downstream (metrics, page, log, report) only reads these."""
+
+from dataclasses import dataclass, field
+
+from controller.act.actuator import Outcome
+from controller.decide.decision import Decision
+from controller.model.acceptance import Acceptance
+from controller.model.step_time import StepTime
+from controller.observe.window import Window
+from controller.reason import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What cut a pass short: the reason by name, and one sentence with the remedy."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCycle:
+    """One engine in one pass.
+
+    Attributes:
+        model_name: The served model.
+        engine: The engine's label.
+        k_max: The launch value of `num_speculative_tokens`; None without speculation.
+        decision: What was decided, or in words why nothing could be; after a failure the last good one.
+        window: The window it rests on; None if there is none yet.
+        acceptance: By position; None until something was drafted.
+        step_time: The step-time posterior; None until something was decoded.
+        outcome: What acting on the decision did.
+        failure: Why this engine's window was not used, if so.
+    """
+
+    model_name: str
+    engine: str
+    k_max: int | None
+    decision: Decision
+    window: Window | None = None
+    acceptance: Acceptance | None = None
+    step_time: StepTime | None = None
+    outcome: Outcome = Outcome.NOTHING_TO_DO
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One pass over one server.
+
+    Attributes:
+        number: Passes since start, this one included.
+        at_unix_seconds: When it ended.
+        engines: Every engine on the page; after a failure those of the last good pass.
+        failure: Why no page could be used, if so.
+        observe_seconds: How long reading the page took.
+        seconds: How long the whole pass took.
+    """
+
+    number: int
+    at_unix_seconds: float
+    engines: tuple[EngineCycle, ...] = ()
+    failure: Failure | None = None
+    observe_seconds: float = 0.0
+    seconds: float = 0.0
+    failures: tuple[Failure, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """`failures` lists everything that went wrong, the page's failure first."""
+        found = (self.failure, *(engine.failure for engine in self.engines))
+        object.__setattr__(self, "failures", tuple(each for each in found if each is not None))

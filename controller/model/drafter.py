@@ -1,0 +1,86 @@
+"""What is known of a drafting method before anything was measured: few, stated and sourced priors."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Drafting(StrEnum):
+    """How many tokens a method drafts when asked for k."""
+
+    FIXED = "fixed"
+    """Always k: the mean drafted length is k."""
+    VARIABLE = "variable"
+    """Up to k, or nothing without a match: n-gram and suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormal:
+    """A positive quantity known within a factor: median, and spread as the standard deviation of its logarithm."""
+
+    median: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drafter:
+    """Priors of one family of drafting methods.
+
+    Attributes:
+        drafting: Whether it always drafts k.
+        logit_drift: Expected change of logit(acceptance) from one draft position to the next, at the first
+            step; it fades by half with each position.
+        logit_spread: Standard deviation of that change.
+        overhead: Cost of drafting at all (any k > 0), as a share of the k=0 step for a lone stream.
+        per_draft: Cost of each further draft token, likewise; the cost of verifying it comes on top.
+    """
+
+    drafting: Drafting
+    logit_drift: float
+    logit_spread: float
+    overhead: LogNormal
+    per_draft: LogNormal
+
+
+# Sources of the numbers: step times of EAGLE on Llama-3.1-8B by batch and k (vLLM pull request 32374) and of
+# EAGLE and EAGLE-3 at batch 1 (vLLM issue 20780) give overheads of .09-.18 and .06-.13 a draft with verification;
+# a Qwen3-1.7B drafter costs .11 of its 32B target a draft; n-gram matching runs on the CPU in well under 1% of a step.
+# Per-position rates of the same pages fall by about .45 logits from the first to the second draft with EAGLE;
+# a published n-gram page rises (.375, .915, .924).
+HEAD: Final = Drafter(Drafting.FIXED, -0.3, 0.35, LogNormal(0.10, 0.7), LogNormal(0.06, 0.6))
+"""EAGLE, EAGLE-3, MTP, Medusa and the like: a small head on the target's own hidden states."""
+DRAFT_MODEL: Final = Drafter(Drafting.FIXED, 0.0, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.7))
+"""A small language model of its own."""
+BLOCK: Final = Drafter(Drafting.FIXED, -0.2, 0.35, LogNormal(0.15, 0.7), LogNormal(0.01, 0.8))
+"""DFlash, DSpark: all k drafts in one pass."""
+LOOKUP: Final = Drafter(Drafting.VARIABLE, 0.8, 0.8, LogNormal(0.02, 0.8), LogNormal(0.005, 0.8))
+"""n-gram and suffix: drafts are copied from text already seen."""
+UNKNOWN: Final = Drafter(Drafting.FIXED, -0.1, 0.5, LogNormal(0.08, 1.0), LogNormal(0.05, 1.0))
+"""Nothing is known of the method."""
+
+
+class Method(StrEnum):
+    """vLLM's values of `method` in `--speculative-config`."""
+
+    NGRAM = "ngram"
+    NGRAM_GPU = "ngram_gpu"
+    SUFFIX = "suffix"
+    DRAFT_MODEL = "draft_model"
+    EAGLE = "eagle"
+    EAGLE3 = "eagle3"
+    MTP = "mtp"
+    MEDUSA = "medusa"
+    MLP_SPECULATOR = "mlp_speculator"
+    DFLASH = "dflash"
+    DSPARK = "dspark"
+
+
+_LOOKUPS: Final = (Method.NGRAM, Method.NGRAM_GPU, Method.SUFFIX)
+_BLOCKS: Final = (Method.DFLASH, Method.DSPARK)
+METHODS: Final[dict[Method, Drafter]] = {
+    **dict.fromkeys(Method, HEAD),
+    **dict.fromkeys(_LOOKUPS, LOOKUP),
+    **dict.fromkeys(_BLOCKS, BLOCK),
+    Method.DRAFT_MODEL: DRAFT_MODEL,
+}
+"""The priors of each method."""

@@ -1,0 +1,179 @@
+"""One GET, with every way it can fail turned into one sentence."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from controller.clock import Clock
+from controller.observe.errors import ObserveError
+from controller.reason import Reason
+
+CHUNK_BYTES: Final = 64 * 1024
+
+
+class Fetcher:
+    """Fetches text from one server: bounded in time and size, never redirected, with a token from a file."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        timeout_seconds: float = 5.0,
+        limit_bytes: int = 32 * 1024 * 1024,
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            clock: Measures the deadline.
+            timeout_seconds: For the connection, for each read, and for the whole body together.
+            limit_bytes: A larger body is refused before it is held in memory.
+            token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
+            ca_file: PEM bundle to verify the server's certificate with, instead of the system's.
+        """
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+        self._limit_bytes = limit_bytes
+        self._token_file = token_file
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy and no .netrc credentials for a server next door
+        self._session.verify = str(ca_file) if ca_file else True
+
+    def get(self, url: str, accept: str) -> str:
+        """The body at `url` as text.
+
+        Raises:
+            ObserveError: With the cause and the remedy.
+        """
+        headers = {"Accept": accept, **bearer(self._token_file)}
+        try:
+            with self._session.get(
+                url,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=self._timeout_seconds,
+            ) as response:
+                _refuse_status(response, url)
+                body = b"".join(self._chunks(response, url))
+            return body.decode("utf-8")
+        except requests.exceptions.SSLError as error:
+            raise ObserveError(
+                Reason.TLS_FAILED,
+                f"The certificate of {url} could not be verified ({cause(error)}): give its CA with --ca-file.",
+            ) from error
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise self._timeout(url) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise ObserveError(
+                Reason.PAGE_CUT,
+                f"{url} closed the connection in the middle of the page: it may be restarting. "
+                "It is tried again at the next pass.",
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise ObserveError(
+                Reason.SERVER_UNREACHABLE,
+                f"No connection to {url} ({cause(error)}): check that vLLM runs and that host and port are its "
+                "API server's.",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ObserveError(
+                Reason.NOT_METRICS,
+                f"The answer of {url} is not text (byte {error.start} is not UTF-8): check that the address is "
+                "vLLM's API port, path /metrics.",
+            ) from error
+
+    def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
+        """What has arrived, as it arrives: a server that drips bytes meets the deadline all the same."""
+        deadline = self._clock.monotonic_seconds() + self._timeout_seconds
+        size = 0
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            size += len(chunk)
+            if size > self._limit_bytes:
+                raise ObserveError(
+                    Reason.PAGE_TOO_LARGE,
+                    f"The page of {url} is larger than {self._limit_bytes} bytes: check that the address is "
+                    "vLLM's, or raise --page-limit-bytes.",
+                )
+            if self._clock.monotonic_seconds() > deadline:
+                raise self._timeout(url)
+            yield chunk
+
+    def _timeout(self, url: str) -> ObserveError:
+        return ObserveError(
+            Reason.SERVER_TIMEOUT,
+            f"{url} did not answer within {self._timeout_seconds:g} s: the server hangs or is overloaded. "
+            "Look at its log; raise --timeout-seconds if it is only slow.",
+        )
+
+
+def bearer(token_file: Path | None) -> dict[str, str]:
+    """The Authorization header from a token file; empty without one. The token itself is never logged."""
+    if token_file is None:
+        return {}
+    try:
+        token = token_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ObserveError(
+            Reason.FILE_UNREADABLE, f"The token file {token_file} cannot be read ({cause(error)})."
+        ) from error
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ObserveError(
+            Reason.FILE_UNREADABLE,
+            f"The token file {token_file} does not hold one line of printable characters.",
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _refuse_status(response: requests.Response, url: str) -> None:
+    status = response.status_code
+    if status == requests.codes.ok:
+        return
+    if 300 <= status < 400:
+        target = urlsplit(response.headers.get("Location", "")).netloc or "another path"
+        raise ObserveError(
+            Reason.SERVER_REDIRECTS,
+            f"{url} redirects to {target} (status {status}); redirects are not followed, so that no token goes astray. "
+            "Give the final address.",
+        )
+    if status in (401, 403):
+        raise ObserveError(
+            Reason.SERVER_REFUSES,
+            f"{url} refuses access (status {status}): give a file with its token by --token-file, or check that token.",
+        )
+    raise ObserveError(
+        Reason.SERVER_ERROR,
+        f"{url} answered with status {status}: check that the address is vLLM's API port, path /metrics, and look "
+        "at the server's log.",
+    )
+
+
+def cause(error: BaseException) -> str:
+    """The innermost cause of an error in a few words, without object addresses.
+
+    >>> cause(OSError(2, "No such file or directory"))
+    'No such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    for pattern, words in (
+        (r"Connection refused", "connection refused"),
+        (
+            r"Name or service not known|nodename nor servname|getaddrinfo|NameResolution",
+            "the host name is not known",
+        ),
+        (r"No route to host", "no route to host"),
+        (r"Network is unreachable", "network is unreachable"),
+        (r"CERTIFICATE_VERIFY_FAILED: ([^(\]]+)", ""),
+        (r"(?:reset by peer|RemoteDisconnected|Connection aborted)", "the connection was closed"),
+    ):
+        if match := re.search(pattern, text):
+            return words or match.group(1).strip()
+    return type(error).__name__

@@ -1,0 +1,166 @@
+"""A page of vLLM's `/metrics`, read into snapshots. The only module that knows vLLM's metric names.
+
+Names and meanings were read in vLLM 0.32 and 0.33 (`vllm/v1/metrics/loggers.py`, `vllm/v1/spec_decode/metrics.py`).
+A page carries thousands of lines; only those of the wanted samples are given to prometheus_client's parser.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from controller.observe.errors import ObserveError
+from controller.observe.snapshot import Snapshot
+from controller.reason import Reason
+
+SPECULATION: Final = {
+    "spec_decode_num_drafts_total": "drafts",
+    "spec_decode_num_draft_tokens_total": "draft_tokens",
+    "spec_decode_num_accepted_tokens_total": "accepted_tokens",
+}
+PER_POSITION: Final = "spec_decode_num_accepted_tokens_per_pos_total"
+LOAD: Final = {
+    "inter_token_latency_seconds_count": "latency_samples",
+    "inter_token_latency_seconds_sum": "latency_seconds",
+    "iteration_tokens_total_count": "steps",
+    "generation_tokens_total": "generated_tokens",
+    "time_to_first_token_seconds_count": "first_tokens",
+    "prompt_tokens_total": "prompt_tokens",
+}
+"""Without these nothing can be said of the load: a page that lacks one is cut or not vLLM's."""
+OPTIONAL: Final = {
+    "num_preemptions_total": "preemptions",
+    "request_time_per_output_token_seconds_count": "finished_requests",
+    "request_time_per_output_token_seconds_sum": "time_per_output_token_seconds",
+    "num_requests_running": "running",
+    "num_requests_waiting": "waiting",
+    "kv_cache_usage_perc": "kv_cache_usage",
+}
+CREATED: Final = "generation_tokens_created"
+"""The `_created` twin of one counter, wanted by its exact name: it moves when the server restarts."""
+
+_PLAIN: Final = SPECULATION | LOAD | OPTIONAL
+WANTED: Final = frozenset({*_PLAIN, PER_POSITION, CREATED})
+_PREFIX: Final = re.compile(r"^vllm[:_]")
+_WANTED_LINE: Final = re.compile(
+    r"^vllm[:_](?:" + "|".join(sorted(map(re.escape, WANTED))) + r")(?=[{ \t]).*$", re.MULTILINE
+)
+_ANY_VLLM: Final = re.compile(r"^vllm[:_]\w", re.MULTILINE)
+_ANY_SAMPLE: Final = re.compile(r"^(?:# (?:HELP|TYPE) )?[a-zA-Z_:][\w:]*(?:\{.*\})? \S+", re.MULTILINE)
+
+
+def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...]:
+    """The snapshots of every engine on one page, ordered by model name and engine.
+
+    Args:
+        text: The page in the Prometheus text format 0.0.4; names may be spelt `vllm:...` or `vllm_...`.
+        at_seconds: When it was read, on a monotonic clock; None if that is not known.
+
+    Raises:
+        ObserveError: The page is empty, cut, not a metrics page, not vLLM's, or holds an impossible value.
+    """
+    _refuse_other_pages(text)
+    lines = "\n".join(_WANTED_LINE.findall(text)) + "\n"
+    try:
+        return snapshots(text_string_to_metric_families(lines), at_seconds)
+    except ValueError as error:
+        raise ObserveError(
+            Reason.PAGE_CUT,
+            f"The metrics page cannot be parsed ({_shorten(str(error))}): it is cut or damaged. Fetch it again, whole.",
+        ) from error
+
+
+def snapshots(families: Iterable[Metric], at_seconds: float | None) -> tuple[Snapshot, ...]:
+    """The same from families already parsed; `read_page` equals this over a full parse of the page."""
+    values: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    positions: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for family in families:
+        for sample in family.samples:
+            name = _PREFIX.sub("", sample.name)
+            if name == sample.name or name not in WANTED:
+                continue
+            key = (sample.labels.get("model_name", ""), sample.labels.get("engine", "0"))
+            _refuse_impossible(name, sample.value)
+            if name == PER_POSITION:
+                positions[key][_position(sample.labels.get("position", ""))] = sample.value
+            else:
+                values[key][name] = sample.value
+    return tuple(_snapshot(key, values[key], positions[key], at_seconds) for key in sorted(values))
+
+
+def _snapshot(
+    key: tuple[str, str], values: dict[str, float], positions: dict[int, float], at_seconds: float | None
+) -> Snapshot:
+    speculative = bool(positions) or any(name in values for name in SPECULATION)
+    required = [*LOAD, *(SPECULATION if speculative else ())]
+    missing = [name for name in required if name not in values]
+    if speculative and sorted(positions) != list(range(len(positions) or 1)):
+        missing.append(PER_POSITION)
+    if missing:
+        raise ObserveError(
+            Reason.PAGE_CUT,
+            f"The page lacks vllm:{missing[0]} for model {key[0]!r}, engine {key[1]!r}: it is cut, or statistics are "
+            "disabled. Fetch it again, whole; do not start vLLM with --disable-log-stats.",
+        )
+    fields = {field: values.get(name, 0.0) for name, field in _PLAIN.items()}
+    return Snapshot(
+        model_name=key[0],
+        engine=key[1],
+        at_seconds=at_seconds,
+        created_seconds=values.get(CREATED),
+        accepted_by_position=tuple(positions[position] for position in sorted(positions)),
+        **fields,
+    )
+
+
+def _refuse_other_pages(text: str) -> None:
+    start = text[:200].lstrip()
+    if not start:
+        raise ObserveError(
+            Reason.PAGE_EMPTY,
+            "The metrics page is empty: check that the address is vLLM's API port, path /metrics.",
+        )
+    if start.startswith("<") or not _ANY_SAMPLE.search(text):
+        raise ObserveError(
+            Reason.NOT_METRICS,
+            f"The answer is not a metrics page (it begins {_shorten(start, 40)!r}): check that the address is "
+            "vLLM's API port, path /metrics, with no login page or ingress in front.",
+        )
+    if not _ANY_VLLM.search(text):
+        raise ObserveError(
+            Reason.NOT_VLLM,
+            "A metrics page, but without any vllm: series: this is another program's port, or vLLM was started "
+            "with --disable-log-stats.",
+        )
+    if not text.endswith("\n"):
+        raise ObserveError(
+            Reason.PAGE_CUT,
+            "The metrics page ends in the middle of a line: it is cut. Fetch it again, whole.",
+        )
+
+
+def _refuse_impossible(name: str, value: float) -> None:
+    if not math.isfinite(value) or value < 0:
+        raise ObserveError(
+            Reason.BAD_SAMPLE,
+            f"vllm:{name} is {value}: a counter or gauge of vLLM is a finite number, never negative. This page is "
+            "not used; if it repeats, look at what stands between vLLM and adaptive-k.",
+        )
+
+
+def _position(label: str) -> int:
+    if not label.isascii() or not label.isdigit() or len(label) > 3:
+        raise ObserveError(
+            Reason.BAD_SAMPLE,
+            f"vllm:{PER_POSITION} has position={_shorten(label, 20)!r}: a small whole number is expected.",
+        )
+    return int(label)
+
+
+def _shorten(text: str, limit: int = 80) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

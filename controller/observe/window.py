@@ -1,0 +1,193 @@
+"""What happened between two snapshots of the same engine."""
+
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Final
+
+from controller.observe.errors import ObserveError
+from controller.observe.snapshot import Snapshot
+from controller.reason import Reason
+
+PER_TOKEN_TOLERANCE: Final = 0.02
+"""A latency histogram counts tokens rather than request-steps when its count is within this of the decoded tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Differences of counters, and means of gauges; units as in `Snapshot`.
+
+    `seconds` is None when the pages carry no interval: rates per wall second are then unknown, and nothing
+    in the scores needs them. Every ratio below is None when its denominator is 0 (an idle window).
+    """
+
+    model_name: str
+    engine: str
+    seconds: float | None
+    k_max: int | None
+    drafts: float
+    draft_tokens: float
+    accepted_tokens: float
+    accepted_by_position: tuple[float, ...]
+    latency_samples: float
+    latency_seconds: float
+    steps: float
+    generated_tokens: float
+    first_tokens: float
+    prompt_tokens: float
+    preemptions: float
+    finished_requests: float
+    time_per_output_token_seconds: float
+    running: float
+    waiting: float
+    kv_cache_usage: float
+
+    @property
+    def decoded_tokens(self) -> float:
+        """Tokens generated after the first of each request."""
+        return max(0.0, self.generated_tokens - self.first_tokens)
+
+    @property
+    def latency_per_token(self) -> bool:
+        """Whether the latency histogram holds one sample a token rather than one a request-step.
+
+        vLLM up to 0.33 adds one sample per request and engine step; a change to one per token is open upstream.
+        With accepted drafts the two differ, so the count tells which holds.
+        """
+        if self.accepted_tokens < 2 * PER_TOKEN_TOLERANCE * self.decoded_tokens:
+            return False
+        return abs(self.latency_samples - self.decoded_tokens) <= PER_TOKEN_TOLERANCE * self.decoded_tokens
+
+    @property
+    def request_steps(self) -> float:
+        """Pairs of (request, engine step) that emitted tokens after the first: the unit of everything per step."""
+        if self.latency_per_token:
+            return max(0.0, self.decoded_tokens - self.accepted_tokens)
+        return self.latency_samples
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean engine step as the requests felt it: sum of inter-token latencies / request-steps.
+
+        Weighted by requests: a step with 63 requests counts 63 times, one with a single request once.
+        """
+        return _ratio(self.latency_seconds, self.request_steps)
+
+    @property
+    def decode_batch(self) -> float | None:
+        """Mean number of decoding requests per engine step: request-steps / steps."""
+        return _ratio(self.request_steps, self.steps)
+
+    @property
+    def tokens_per_request_step(self) -> float | None:
+        """Decoded tokens per request-step, drafting or not."""
+        return _ratio(self.decoded_tokens, self.request_steps)
+
+    @property
+    def mean_acceptance_length(self) -> float | None:
+        """Tokens per verified draft, bonus token included: 1 + accepted / drafts."""
+        ratio = _ratio(self.accepted_tokens, self.drafts)
+        return None if ratio is None else 1.0 + ratio
+
+    @property
+    def mean_draft_length(self) -> float | None:
+        """Draft tokens per draft. Equal to k only for methods that always draft k."""
+        return _ratio(self.draft_tokens, self.drafts)
+
+    @property
+    def drafting_share(self) -> float | None:
+        """Request-steps that verified a draft / request-steps, at most 1."""
+        ratio = _ratio(self.drafts, self.request_steps)
+        return None if ratio is None else min(1.0, ratio)
+
+
+_COUNTERS: Final = tuple(
+    field.name
+    for field in fields(Window)
+    if field.name
+    not in {
+        "model_name", "engine", "seconds", "k_max", "accepted_by_position", "running", "waiting", "kv_cache_usage",
+    }
+)  # fmt: skip
+_GAUGES: Final = ("running", "waiting", "kv_cache_usage")
+
+
+def between(before: Snapshot, after: Snapshot) -> Window:
+    """The window from one snapshot to a later one of the same engine.
+
+    Raises:
+        ObserveError: The server restarted in between (a counter fell, its creation time or k_max changed),
+            the clock did not move forward, or the counters contradict each other.
+    """
+    _refuse_restart(before, after)
+    seconds = _seconds(before, after)
+    by_position = zip(before.accepted_by_position, after.accepted_by_position, strict=True)
+    window = Window(
+        model_name=after.model_name,
+        engine=after.engine,
+        seconds=seconds,
+        k_max=after.k_max,
+        accepted_by_position=tuple(late - early for early, late in by_position),
+        **{name: getattr(after, name) - getattr(before, name) for name in _COUNTERS},
+        **{name: (getattr(after, name) + getattr(before, name)) / 2 for name in _GAUGES},
+    )
+    _refuse_contradiction(window)
+    return window
+
+
+def _refuse_restart(before: Snapshot, after: Snapshot) -> None:
+    fell = [name for name in _COUNTERS if getattr(after, name) < getattr(before, name)]
+    if before.k_max != after.k_max:
+        what = f"k_max went from {before.k_max} to {after.k_max}"
+    elif fell:
+        what = f"{fell[0]} fell from {getattr(before, fell[0]):g} to {getattr(after, fell[0]):g}"
+    elif any(late < early for early, late in zip(before.accepted_by_position, after.accepted_by_position, strict=True)):
+        what = "accepted tokens fell at a draft position"
+    elif None not in (before.created_seconds, after.created_seconds) and (
+        before.created_seconds != after.created_seconds
+    ):
+        what = "its counters were created anew"
+    else:
+        return
+    raise ObserveError(
+        Reason.SERVER_RESTARTED,
+        f"The server restarted inside the window ({what}), or the pages are of different servers or in the wrong "
+        "order: this window is not used, the next one starts from the newer page.",
+    )
+
+
+def _seconds(before: Snapshot, after: Snapshot) -> float | None:
+    if before.at_seconds is None or after.at_seconds is None:
+        return None
+    seconds = after.at_seconds - before.at_seconds
+    if seconds <= 0:
+        raise ObserveError(
+            Reason.CLOCK_JUMPED,
+            f"The clock moved by {seconds:g} s between two pages: this window is not used. "
+            "If it repeats, look at the host's clock.",
+        )
+    return seconds
+
+
+def _refuse_contradiction(window: Window) -> None:
+    """Facts that hold on every vLLM page, with room for a scrape that falls between two increments."""
+    slack = 2.0 * (1.0 + window.running) * max(1, window.k_max or 1)
+    by_position = window.accepted_by_position
+    if any(later > earlier + slack for earlier, later in pairwise(by_position)):
+        what = "more drafts were accepted at a later position than at an earlier one"
+    elif by_position and abs(sum(by_position) - window.accepted_tokens) > slack:
+        what = f"accepted tokens are {window.accepted_tokens:g}, but {sum(by_position):g} when added over positions"
+    elif window.accepted_tokens > window.draft_tokens + slack:
+        what = f"{window.accepted_tokens:g} drafts were accepted of {window.draft_tokens:g} drafted"
+    elif by_position and by_position[0] > window.drafts + slack:
+        what = f"{by_position[0]:g} first drafts were accepted in {window.drafts:g} steps with a draft"
+    else:
+        return
+    raise ObserveError(
+        Reason.COUNTERS_DISAGREE,
+        f"The server's counters contradict each other ({what}): this window is not used. If it repeats, "
+        "save two pages of /metrics and report them.",
+    )
+
+
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator > 0 else None

@@ -1,0 +1,124 @@
+"""The JSON document: `recommend -o json`, `/recommendation`. Keys are stable, units are in the names.
+
+A value that is not known is null, never 0. `controller schema` prints the JSON Schema.
+"""
+
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any, Final
+
+from controller.cycle import Cycle, EngineCycle, Failure
+from controller.decide.decision import Bounded, Decision
+
+VERSION: Final = 1
+"""Raised when a key changes its meaning or disappears; new keys do not raise it."""
+
+
+def document(cycle: Cycle) -> dict[str, Any]:
+    """A cycle as plain values, ready for JSON or YAML."""
+    return {
+        "schema": VERSION,
+        "servers": [_server(engine) for engine in cycle.engines],
+        "errors": [
+            *([_error(cycle.failure)] if cycle.failure else []),
+            *(
+                _error(engine.failure) | {"model_name": engine.model_name, "engine": engine.engine}
+                for engine in cycle.engines
+                if engine.failure
+            ),
+        ],
+    }
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of the document."""
+    text = files("controller.report").joinpath("recommendation.schema.json").read_text("utf-8")
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def speculative_config(engine: EngineCycle, method: str | None) -> dict[str, Any] | None:
+    """What to put into `--speculative-config` for the recommended schedule; None when nothing could be judged.
+
+    The drafter's model, where the method has one, is the operator's own and stays as it is.
+    """
+    if not engine.decision.schedule or engine.k_max is None:
+        return None
+    return {
+        **({"method": method} if method else {}),
+        "num_speculative_tokens": engine.k_max,
+        "num_speculative_tokens_per_batch_size": [list(each) for each in engine.decision.schedule],
+    }
+
+
+def _server(engine: EngineCycle) -> dict[str, Any]:
+    window, acceptance, decision = engine.window, engine.acceptance, engine.decision
+    return {
+        "model_name": engine.model_name,
+        "engine": engine.engine,
+        "k_max": engine.k_max,
+        "k_effective": decision.k_now,
+        "mean_acceptance_length": window.mean_acceptance_length if window else None,
+        "acceptance_by_position": list(acceptance.survival) if acceptance else None,
+        "acceptance_by_position_low": list(acceptance.survival_low) if acceptance else None,
+        "acceptance_by_position_high": list(acceptance.survival_high) if acceptance else None,
+        "positions_observed": acceptance.positions_observed if acceptance else None,
+        "step_seconds": window.step_seconds if window else None,
+        "decode_batch": window.decode_batch if window else None,
+        "draft_coverage": acceptance.coverage if acceptance else None,
+        "evidence_drafts": acceptance.evidence_drafts if acceptance else None,
+        "window": _window(engine),
+        "batch": decision.batch,
+        "baseline": decision.baseline.value if decision.margin else None,
+        **_bounded("margin", decision.margin),
+        **_bounded("margin_without_speculation", decision.margin_without_speculation),
+        "recommendation": _recommendation(decision),
+        "scores": [asdict(score) for score in decision.scores],
+        "workloads": [],  # /metrics names no workload
+    }
+
+
+def _window(engine: EngineCycle) -> dict[str, Any] | None:
+    window = engine.window
+    if window is None:
+        return None
+    rate = window.generated_tokens / window.seconds if window.seconds else None
+    return {
+        "seconds": window.seconds,
+        "drafts": window.drafts,
+        "draft_tokens": window.draft_tokens,
+        "accepted_tokens": window.accepted_tokens,
+        "request_steps": window.request_steps,
+        "steps": window.steps,
+        "generated_tokens": window.generated_tokens,
+        "generated_tokens_per_second": rate,
+        "inter_token_latency_seconds_sum": window.latency_seconds,
+    }
+
+
+def _recommendation(decision: Decision) -> dict[str, Any]:
+    gain = decision.gain
+    return {
+        "action": decision.action.value,
+        "reason": decision.reason.value,
+        "sentence": decision.sentence,
+        "k": decision.k,
+        "k_best": decision.k_best,
+        "schedule": [list(each) for each in decision.schedule] or None,
+        "gain_ratio": gain.value if gain else None,
+        "gain_low": gain.low if gain else None,
+        "gain_high": gain.high if gain else None,
+    }
+
+
+def _bounded(name: str, value: Bounded | None) -> dict[str, float | None]:
+    return {
+        name: value.value if value else None,
+        f"{name}_low": value.low if value else None,
+        f"{name}_high": value.high if value else None,
+    }
+
+
+def _error(failure: Failure) -> dict[str, Any]:
+    return {"reason": failure.reason.value, "message": failure.message}

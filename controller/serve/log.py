@@ -1,0 +1,59 @@
+"""One structured line per decision on stderr: JSON, so that a log store can search it."""
+
+import json
+import logging
+import sys
+from typing import Any, Final
+
+from controller.clock import utc_text
+from controller.cycle import Cycle, EngineCycle
+
+_LOG: Final = logging.getLogger("adaptive_k")
+
+
+def configure() -> None:
+    """Send the log to stderr, one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    _LOG.handlers = [handler]
+    _LOG.setLevel(logging.INFO)
+    _LOG.propagate = False
+
+
+def event(name: str, unix_seconds: float, **fields: Any) -> None:
+    """Log one event."""
+    _LOG.info(json.dumps({"time": utc_text(unix_seconds), "event": name, **fields}))
+
+
+def log_cycle(cycle: Cycle) -> None:
+    """Log every engine's decision, and every failure."""
+    if cycle.failure:
+        event("failure", cycle.at_unix_seconds, reason=cycle.failure.reason.value, message=cycle.failure.message)
+        return
+    for engine in cycle.engines:
+        where = {"model_name": engine.model_name, "engine": engine.engine}
+        if engine.failure:
+            failure = {"reason": engine.failure.reason.value, "message": engine.failure.message}
+            event("failure", cycle.at_unix_seconds, **where, **failure)
+        else:
+            event("decision", cycle.at_unix_seconds, **where, **_decision(engine))
+
+
+def _decision(engine: EngineCycle) -> dict[str, Any]:
+    decision = engine.decision
+    return {
+        "action": decision.action.value,
+        "reason": decision.reason.value,
+        "k_now": _rounded(decision.k_now),
+        "k": decision.k,
+        "batch": _rounded(decision.batch),
+        "gain_ratio": _rounded(decision.gain.value if decision.gain else None),
+        "gain_low": _rounded(decision.gain.low if decision.gain else None),
+        "margin": _rounded(decision.margin.value if decision.margin else None),
+        "outcome": engine.outcome.value,
+        "message": decision.sentence,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

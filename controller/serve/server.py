@@ -1,0 +1,127 @@
+"""The sidecar's own port: /metrics, /livez, /readyz, /recommendation. Read-only; nothing here changes a server."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from waitress.server import create_server
+
+from controller.clock import Clock
+from controller.cycle import Cycle
+from controller.report.document import document
+from controller.serve.telemetry import Telemetry
+
+THREADS: Final = 4
+CONNECTIONS: Final = 100
+IDLE_SECONDS: Final = 10
+"""A connection that sends nothing for this long is closed, so that slow clients do not use the port up."""
+LIVE_INTERVALS: Final = 5.0
+"""The loop is taken for dead when no pass ended within this many intervals, and at least a minute."""
+
+Answer = tuple[str, str, bytes]
+
+
+class Server:
+    """Serves the latest cycle over HTTP from a few bounded threads; the loop never waits for a client."""
+
+    def __init__(self, listen: str, clock: Clock, interval_seconds: float) -> None:
+        """Binds at once, so that a port in use is an error at the start: OSError."""
+        self._clock = clock
+        self._patience_seconds = max(60.0, LIVE_INTERVALS * interval_seconds)
+        self._progress_seconds = clock.monotonic_seconds()
+        self._telemetry = Telemetry()
+        registry = CollectorRegistry()
+        registry.register(self._telemetry)
+        self._metrics = make_wsgi_app(registry)
+        host, _, port = listen.rpartition(":")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host.strip("[]"), int(port)), family=family)
+        self._server = create_server(
+            self._application,
+            sockets=[self._socket],
+            threads=THREADS,
+            connection_limit=CONNECTIONS,
+            channel_timeout=IDLE_SECONDS,
+            cleanup_interval=IDLE_SECONDS,
+            max_request_body_size=1024,
+            ident="adaptive-k",
+            clear_untrusted_proxy_headers=True,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port in use; the chosen one for port 0."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Serve in the background."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+        self._thread.join(timeout=5.0)
+
+    def publish(self, cycle: Cycle) -> None:
+        """Make a cycle the one that is served."""
+        self._telemetry.publish(cycle)
+        self._progress_seconds = self._clock.monotonic_seconds()
+
+    def _application(self, environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environment.get("PATH_INFO", "/")
+        if environment.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+            return _send(start, ("405 Method Not Allowed", "text/plain", b"This port is read-only: use GET.\n"))
+        if path == "/metrics":
+            page: Iterable[bytes] = self._metrics(environment, start)
+            return page
+        routes: dict[str, Callable[[], Answer]] = {
+            "/": self._index,
+            "/livez": self._live,
+            "/readyz": self._ready,
+            "/recommendation": self._recommendation,
+        }
+        return _send(start, routes.get(path, _not_found)())
+
+    def _index(self) -> Answer:
+        return _text("200 OK", "adaptive-k serves /metrics, /livez, /readyz and /recommendation.")
+
+    def _live(self) -> Answer:
+        silent = self._clock.monotonic_seconds() - self._progress_seconds
+        if silent > self._patience_seconds:
+            return _text("503 Service Unavailable", f"The loop has made no pass for {silent:.0f} s.")
+        return _text("200 OK", "The loop makes progress.")
+
+    def _ready(self) -> Answer:
+        """Never depends on vLLM: an unready sidecar would take the model out of its Service."""
+        return _text("200 OK", "Ready.")
+
+    def _recommendation(self) -> Answer:
+        cycle = self._telemetry.cycle
+        if cycle is None:
+            return _text("503 Service Unavailable", "No pass has ended yet: try again in a few seconds.")
+        return "200 OK", "application/json", json.dumps(document(cycle)).encode()
+
+
+def _send(start: StartResponse, answer: Answer) -> Iterable[bytes]:
+    status, kind, body = answer
+    headers = [
+        ("Content-Type", f"{kind}; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    start(status, headers)
+    return [body]
+
+
+def _text(status: str, text: str) -> Answer:
+    return status, "text/plain", f"{text}\n".encode()
+
+
+def _not_found() -> Answer:
+    return _text("404 Not Found", "There are /metrics, /livez, /readyz and /recommendation.")

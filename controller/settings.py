@@ -1,0 +1,285 @@
+"""Every option, declared once: flag, environment variable, YAML key, help and documentation all come from here.
+
+Precedence: flag > environment > YAML file > default.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from controller.model.drafter import Method
+
+ENV_PREFIX: Final = "ADAPTIVE_K_"
+CONFIG_ENV: Final = f"{ENV_PREFIX}CONFIG"
+_KUBERNETES: Final = re.compile(
+    rf"{ENV_PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"
+)
+"""Kubernetes gives every pod variables for each Service; one named adaptive-k must not stop the sidecar."""
+
+
+class SettingsError(Exception):
+    """An option that does not exist or does not fit: one sentence per problem."""
+
+
+def _server_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address like http://127.0.0.1:8000 is expected")
+    if parts.username or parts.password:
+        raise ValueError("credentials do not belong in an address; put the token into a file, with --token-file")
+    return url
+
+
+def _listen_address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("host:port is expected, such as 127.0.0.1:9460 or [::1]:9460")
+    return address
+
+
+Url = Annotated[str, AfterValidator(_server_url)]
+Listen = Annotated[str, AfterValidator(_listen_address)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Output(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    CONFIG = "config"
+
+
+class Options(BaseSettings):
+    """What all verbs share: where settings come from."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    from_file: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags arrive as `init`; the YAML file's values lie in `from_file`, below the environment."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _Given(cls)
+
+
+class _Given(PydanticBaseSettingsSource):
+    """The values of the YAML file that concern this verb."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: the values come whole from `__call__`."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        from_file: Mapping[str, Any] = self.settings_cls.from_file  # type: ignore[attr-defined]
+        return {name: value for name, value in from_file.items() if name in self.settings_cls.model_fields}
+
+
+class ServerOptions(Options):
+    """Which vLLM server, and how to reach it."""
+
+    url: Url | None = Field(None, description="Address of the vLLM server; /metrics is added.")
+    token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each scrape.")
+    ca_file: Path | None = Field(None, description="PEM bundle to verify the server's certificate with.")
+    timeout_seconds: Positive = Field(5.0, description="For one whole scrape.")
+    page_limit_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="A larger page is refused.")
+
+
+class ModelOptions(Options):
+    """What the counters cannot tell."""
+
+    method: Method | None = Field(
+        None,
+        description="Drafting method, as in --speculative-config; tells how short drafts are to be read.",
+    )
+    k: int | None = Field(
+        None, ge=0, le=256, description="The k in force, where the counters cannot tell (n-gram, suffix)."
+    )
+
+
+class PolicyOptions(Options):
+    """When a change is worth it."""
+
+    minimum_gain: float = Field(
+        0.03,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Least gain in throughput that the lower bound must clear.",
+    )
+    minimum_drafts: float = Field(300, ge=1, allow_inf_nan=False, description="Least evidence, in verified drafts.")
+    max_num_seqs: int = Field(
+        256, ge=1, le=65536, description="The server's --max-num-seqs: the largest batch of the schedule."
+    )
+
+
+class RecommendOptions(PolicyOptions, ModelOptions, ServerOptions):
+    """Read one window of a server, or two saved pages, and say what k should be."""
+
+    source: tuple[Path, ...] = Field(
+        (), description="Two or more saved pages of /metrics in order of time, instead of a server."
+    )
+    seconds: Positive | None = Field(None, description="Time between the saved pages.")
+    window_seconds: Positive = Field(30.0, description="How long to watch a running server.")
+    output: Output = Field(Output.TABLE, description="Form of the answer.")
+    exit_code: bool = Field(False, description="Exit with 10 when a change is recommended.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RecommendOptions":
+        if bool(self.url) == bool(self.source):
+            raise ValueError("give either --url of a running server or --source with saved pages")
+        if len(self.source) == 1:
+            raise ValueError("--source needs at least two pages: one from before the window and one from after it")
+        return self
+
+
+class RunOptions(PolicyOptions, ModelOptions, ServerOptions):
+    """Watch a server for ever, log every decision and export it."""
+
+    url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server; /metrics is added.")
+    interval_seconds: Positive = Field(10.0, description="Time between two scrapes, give or take a tenth.")
+    cooldown_seconds: float = Field(60.0, ge=0, description="Least time between two changes.", allow_inf_nan=False)
+    listen: Listen = Field("127.0.0.1:9460", description="Where to serve /metrics, /livez, /readyz, /recommendation.")
+
+
+class DoctorOptions(ServerOptions):
+    """Say what a server is, what can be done with it, and what to fix."""
+
+    url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server.")
+    output: Literal["table", "json"] = Field("table", description="Form of the answer.")
+
+
+class LaunchConfigOptions(Options):
+    """Print the launch configuration under which k can later be changed live."""
+
+    method: Method = Field(description="Drafting method.")
+    model: str | None = Field(None, description="The drafter's model, for methods that have one.")
+    k_max: int = Field(5, ge=1, le=64, description="Largest k to allow: num_speculative_tokens.")
+    max_num_seqs: int = Field(256, ge=2, le=65536, description="The server's --max-num-seqs.")
+    schedule: str | None = Field(
+        None,
+        description="Wanted schedule, [[lowest batch, highest batch, k], ...]; k_max everywhere without one.",
+    )
+    recommendation: Path | None = Field(None, description="Take the schedule from a saved `recommend -o json` instead.")
+
+
+class SimulateOptions(Options):
+    """Serve a simulated vLLM server that knows the truth."""
+
+    scenario: str = Field("code-to-prose", description="Traffic and hardware; `--scenario list` names them all.")
+    listen: Listen = Field("127.0.0.1:8000", description="Where to serve.")
+    speed: Positive = Field(1.0, le=1000, description="Simulated seconds per second.")
+    seed: int = Field(0, ge=0, description="Same seed, same server.")
+    k: int | None = Field(None, ge=0, le=64, description="The k it drafts; the scenario's own without one.")
+
+
+class DemoOptions(Options):
+    """Start a simulated server and watch the recommendation follow its traffic."""
+
+    scenario: str = Field("code-to-prose", description="Traffic and hardware; `simulate --scenario list` names them.")
+    speed: Positive = Field(10.0, le=200, description="Simulated seconds per second.")
+    seed: int = Field(0, ge=0, description="Same seed, same demo.")
+    passes: int = Field(18, ge=2, le=10000, description="Windows to show.")
+    window_seconds: Positive = Field(10.0, description="Simulated seconds of one window.")
+
+
+class SchemaOptions(Options):
+    """Print the JSON Schema of the JSON answers."""
+
+
+VERBS: Final[dict[str, type[Options]]] = {
+    "recommend": RecommendOptions,
+    "run": RunOptions,
+    "doctor": DoctorOptions,
+    "launch-config": LaunchConfigOptions,
+    "simulate": SimulateOptions,
+    "demo": DemoOptions,
+    "schema": SchemaOptions,
+}
+
+
+def load(verb: str, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Options:
+    """The settings of one verb.
+
+    Args:
+        verb: A key of `VERBS`.
+        flags: What the command line gave, by field name; and `config`, the YAML file.
+        environment: The process's variables; only their names are looked at here.
+
+    Raises:
+        SettingsError: An unknown variable or key, or a value that does not fit.
+    """
+    given = dict(flags)
+    variables = os.environ if environment is None else environment
+    _refuse_unknown_variables(variables)
+    config = given.pop("config", None) or variables.get(CONFIG_ENV)
+    options = VERBS[verb]
+    # a class of its own carries the file's values, so that no state is shared between two loads
+    bound = type(options.__name__, (options,), {"from_file": _yaml(Path(config)) if config else {}, "__doc__": None})
+    try:
+        settings: Options = bound(**given)
+    except ValueError as error:
+        raise SettingsError(_readable(error)) from error
+    return settings
+
+
+def known_fields() -> frozenset[str]:
+    """The name of every option of every verb."""
+    return frozenset(name for options in VERBS.values() for name in options.model_fields)
+
+
+def _refuse_unknown_variables(variables: Iterable[str]) -> None:
+    known = sorted({ENV_PREFIX + name.upper() for name in known_fields()} | {CONFIG_ENV})
+    for name in sorted(variables):
+        if name.startswith(ENV_PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
+            raise SettingsError(f"The environment variable {name} is not an option{_guess(name, known)}.")
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"The settings file {path} must hold `option: value` lines.")
+    known = sorted(known_fields())
+    found = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for key in found:
+        if key not in known:
+            raise SettingsError(f"The settings file {path} has {key!r}, which is not an option{_guess(key, known)}.")
+    return found
+
+
+def _guess(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _readable(error: ValueError) -> str:
+    """pydantic's findings as sentences, without the offending value where it might be a secret."""
+    problems = []
+    for problem in getattr(error, "errors", list)():
+        where = ".".join(str(part) for part in problem["loc"])
+        flag = f"--{where.replace('_', '-')}: " if where else ""
+        problems.append(flag + problem["msg"].removeprefix("Value error, "))
+    return "; ".join(problems) or str(error)

@@ -1,0 +1,111 @@
+"""The requests that decode together, in arrays, so that a step of all of them is a handful of numpy calls."""
+
+import numpy as np
+
+from controller.simulator.counters import Counters
+from controller.simulator.request import Request
+from controller.simulator.scenario import Scenario
+
+
+class DecodeBatch:
+    """Requests 0..size-1 in no order.
+
+    Each owns a row of fates; its cursor is the place of its next token there.
+    """
+
+    def __init__(self, scenario: Scenario, k_max: int) -> None:
+        slots, width = scenario.max_num_seqs, max(w.output.most_tokens for w in scenario.workloads)
+        self._width, self._k_max = width, k_max
+        self._fate = np.zeros(slots * width, dtype=np.int64)
+        always = all(workload.always_drafts for workload in scenario.workloads)
+        self._reach = None if always else np.zeros(slots * width, dtype=np.int64)
+        self._cursors, self._ends, self._keys, self._lengths = np.zeros((4, slots), dtype=np.int64)
+        self._workloads = len(scenario.workloads)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all requests."""
+        self.requests: list[Request] = []
+        self.by_workload = np.zeros(self._workloads, dtype=np.int64)
+        self.context_tokens = 0
+        self._free_rows = list(range(len(self._cursors)))[::-1]
+        self._resize()
+
+    @property
+    def size(self) -> int:
+        """Requests in the batch."""
+        return self._size
+
+    def add(self, request: Request) -> None:
+        """Take in a request that has emitted at least its first token."""
+        index = len(self.requests)
+        request.row = self._free_rows.pop()
+        start = request.row * self._width
+        self._fate[start : start + request.output_tokens] = request.fate
+        if self._reach is not None:
+            self._reach[start : start + request.output_tokens] = request.reach
+        self._cursors[index] = start + request.emitted_tokens
+        self._ends[index] = start + request.output_tokens
+        self._keys[index] = request.workload * (self._k_max + 1)
+        self.requests.append(request)
+        self.by_workload[request.workload] += 1
+        self.context_tokens += request.prompt_tokens + request.emitted_tokens
+        self._resize()
+
+    def remove(self, index: int) -> Request:
+        """Let the request at `index` go; the last one takes its place."""
+        request, last = self.requests[index], len(self.requests) - 1
+        request.emitted_tokens = min(int(self._cursors[index]) - request.row * self._width, request.output_tokens)
+        for array in (self._cursors, self._ends, self._keys):
+            array[index] = array[last]
+        self.requests[index] = self.requests[last]
+        self.requests.pop()
+        self._free_rows.append(request.row)
+        self.by_workload[request.workload] -= 1
+        self.context_tokens -= request.prompt_tokens + request.emitted_tokens
+        self._resize()
+        return request
+
+    def step(self, k: int, counters: Counters) -> tuple[int, list[Request]]:
+        """One decode step of all requests with up to k drafts each.
+
+        Returns:
+            Tokens emitted (drafts accepted beyond the end of an output left out), and the requests that
+            finished.
+        """
+        emitted = self._size
+        if k == 0:
+            counters.drafted_by_length[:, 0] += self.by_workload
+        else:
+            emitted += self._verify(k, counters)
+        self._cursor += 1
+        over = (self._cursor >= self._end).nonzero()[0].tolist()
+        if over:
+            beyond = sum(int(self._cursors[index] - self._ends[index]) for index in over)
+            counters.truncated_tokens += beyond
+            emitted -= beyond
+        self.context_tokens += emitted
+        return emitted, [self.remove(index) for index in reversed(over)]
+
+    def _verify(self, k: int, counters: Counters) -> int:
+        """Verify up to k drafts per request; move the cursors by those accepted, and return their number."""
+        lengths, kinds = self._length, self._workloads * (self._k_max + 1)
+        if self._reach is None:
+            counters.drafted_by_length[:, k] += self.by_workload
+        else:
+            self._reach.take(self._cursor, out=lengths, mode="clip")
+            np.minimum(lengths, k, out=lengths)
+            lengths += self._key
+            counters.drafted_flat += np.bincount(lengths, minlength=kinds)
+        self._fate.take(self._cursor, out=lengths, mode="clip")
+        np.minimum(lengths, k, out=lengths)
+        self._cursor += lengths
+        accepted = int(np.add.reduce(lengths))
+        lengths += self._key
+        counters.accepted_flat += np.bincount(lengths, minlength=kinds)
+        return accepted
+
+    def _resize(self) -> None:
+        size = self._size = len(self.requests)
+        self._cursor, self._end = self._cursors[:size], self._ends[:size]
+        self._key, self._length = self._keys[:size], self._lengths[:size]
