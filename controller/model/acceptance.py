@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.model.drafter import Drafter, Drafting
+from controller.model.drafter import DRIFT_FADE, Drafter, Drafting
 from controller.observe.window import Window
 
 Floats = NDArray[np.float64]
@@ -124,7 +124,7 @@ def shifted(evidence: AcceptanceEvidence, fresh: AcceptanceEvidence) -> bool:
 def estimate(evidence: AcceptanceEvidence, drafter: Drafter) -> Acceptance:
     """Acceptance by position from the evidence and the drafter's prior.
 
-    The logits z_j of the hazards form a random walk over positions, z_(j+1) - z_j ~ N(drift / 2^(j-1), spread^2),
+    The logits z_j of the hazards form a random walk over positions, z_(j+1) - z_j ~ N(drift fade^(j-1), spread^2),
     and the counts at each position are binomial. The posterior mode and its curvature are found by Newton's method:
     much evidence overrides the prior, a thin position leans on its neighbours, and a position never drafted is
     extrapolated with a bound that widens with the distance.
@@ -196,7 +196,7 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
     walk[0, 0] = 1 / FIRST_LOGIT_SPREAD
     walk[steps + 1, steps + 1] = 1 / drafter.logit_spread
     walk[steps + 1, steps] = -1 / drafter.logit_spread
-    target = np.concatenate([[0.0], drafter.logit_drift * 0.5**steps / drafter.logit_spread])
+    target = np.concatenate([[0.0], drafter.logit_drift * DRIFT_FADE**steps / drafter.logit_spread])
     prior_precision = walk.T @ walk
     logits = _first_guess(at_risk, accepted)
     for _ in range(_NEWTON_STEPS):

@@ -40,8 +40,8 @@ def expected_tokens(alpha: ArrayLike, k: ArrayLike) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         # expm1/log1p keep the quotient exact where alpha is close to 1
         tokens = -np.expm1((drafts + 1) * np.log(rate)) / (1 - rate)
-    tokens = np.where(rate == 1.0, drafts + 1, tokens)
-    return np.asarray(np.where(rate == 0.0, 1.0, tokens), float)
+    tokens = np.where(rate == 1.0, drafts + 1, np.where(rate == 0.0, 1.0, tokens))
+    return np.asarray(np.clip(tokens, 1.0, drafts + 1), float)  # rounding may step over by a last digit
 
 
 def speedup(alpha: ArrayLike, k: ArrayLike, c: ArrayLike) -> Floats:

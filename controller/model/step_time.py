@@ -13,6 +13,7 @@ it pulls; far away the curve and its bounds stand. In geostatistics this is univ
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -91,10 +92,9 @@ class StepTable:
     def with_cell(self, fresh: Cell) -> "StepTable":
         """The table with one more measurement, merged into the cell it falls into."""
         key = _cell_key(fresh)
-        same = [cell for cell in self.cells if _cell_key(cell) == key]
-        others = tuple(cell for cell in self.cells if _cell_key(cell) != key)
-        merged = _merged(same[0], fresh) if same else fresh
-        return StepTable((*others, merged)[-CELLS_MAX:])
+        same = (cell for cell in self.cells if _cell_key(cell) == key)
+        others = (cell for cell in self.cells if _cell_key(cell) != key)
+        return StepTable((*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,7 @@ def _cell_key(cell: Cell) -> tuple[int, int]:
 
 
 def _merged(old: Cell, fresh: Cell) -> Cell:
-    kept = min(old.weight, MEMORY_WEIGHT - fresh.weight)
+    kept = min(old.weight, max(0.0, MEMORY_WEIGHT - fresh.weight))
     weight = kept + fresh.weight
     part = fresh.weight / weight
     return Cell(

@@ -1,0 +1,149 @@
+"""The step-time model learns a grid, says what it does not know, and never depends on the order of windows."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from windows import window
+
+from controller.model.drafter import HEAD, UNKNOWN
+from controller.model.step_time import CELLS_MAX, MEMORY_WEIGHT, Cell, Points, StepTable, StepTime, fit
+
+
+def truth(batch: float, k: float) -> float:
+    """A step in seconds that is no roofline of ours: a hard corner, and an overhead that grows with the batch."""
+    tokens = batch * (1 + k)
+    return 0.006 * (max(1.0, tokens / 150) + 0.05 * k + (0.08 + 0.0005 * batch if k > 0 else 0.0))
+
+
+def cell(batch: float, k: float, weight: float = 10.0) -> Cell:
+    """A measurement of the truth."""
+    return Cell(batch, k, float(k > 0), math.log(truth(batch, k)), weight)
+
+
+GRID = tuple(cell(batch, k) for batch, k in product((1, 4, 16, 64, 256), (0, 1, 3, 5)))
+
+
+def ratio_deviation(model: StepTime, batch: float, k: float, reference: float) -> float:
+    """Standard deviation of ln(t(k) / t(reference))."""
+    both = model.covariance(Points.of(batch, [k, reference]))
+    return math.sqrt(max(0.0, both[0, 0] - 2 * both[0, 1] + both[1, 1]))
+
+
+def test_where_a_cell_was_measured_the_measurement_wins() -> None:
+    """Within 2% of every measured cell, though the curve is of another shape."""
+    model = StepTime(GRID, HEAD)
+    for each in GRID:
+        assert model.log_seconds(Points.of(each.batch, each.drafts))[0] == pytest.approx(each.log_seconds, abs=0.02)
+
+
+def test_left_out_cells_inside_the_grid_are_predicted_within_a_few_percent() -> None:
+    """Mean error at most 6% for cells of batches 4..64, each predicted from all others."""
+    inner = [each for each in GRID if 4 <= each.batch <= 64]
+    errors = [
+        abs(
+            StepTime([c for c in GRID if c is not each], HEAD).log_seconds(Points.of(each.batch, each.drafts))[0]
+            - each.log_seconds
+        )
+        for each in inner
+    ]
+    assert np.mean(errors) <= 0.06
+
+
+def test_when_k_never_varied_the_bounds_of_another_k_are_wide_and_of_this_k_narrow() -> None:
+    """Cost is not identified at one k: the ratio to k=0 is known within tens of percent, not within a few."""
+    model = StepTime([cell(16, 5)], UNKNOWN)
+    assert ratio_deviation(model, 16, 5, 5) < 0.01
+    assert ratio_deviation(model, 16, 0, 5) > 0.15
+
+
+def test_a_second_k_makes_the_ratio_known() -> None:
+    """Measuring k=0 and k=5 at a load leaves a few percent between them."""
+    model = StepTime([cell(16, 5), cell(16, 0)], UNKNOWN)
+    assert ratio_deviation(model, 16, 0, 5) < 0.05
+
+
+def test_the_choice_does_not_depend_on_the_unit_of_time() -> None:
+    """Ten times slower steps, ten times the prediction, the same ratios."""
+    slow = [Cell(c.batch, c.drafts, c.drafting, c.log_seconds + math.log(10), c.weight) for c in GRID]
+    here, there = (StepTime(cells, HEAD).log_seconds(Points.of(8, [0, 2, 5])) for cells in (GRID, slow))
+    np.testing.assert_allclose(there - here, math.log(10), atol=0.01)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(GRID))
+def test_the_order_of_measurements_does_not_matter(cells: list[Cell]) -> None:
+    """The posterior is a function of the set of cells."""
+    places = Points.of([2, 32, 100], [1, 2, 5])
+    np.testing.assert_allclose(
+        StepTime(GRID, HEAD).log_seconds(places), StepTime(cells, HEAD).log_seconds(places), atol=1e-3
+    )
+
+
+def test_only_a_measured_k0_counts_as_measured() -> None:
+    """A cell at k=1 or at a batch far away is no baseline."""
+    model = StepTime([cell(16, 0), cell(64, 1)], HEAD)
+    assert model.measured(18, 0)
+    assert not model.measured(64, 0)
+    assert not model.measured(2, 0)
+
+
+def test_windows_of_one_load_share_a_cell_and_its_weight_is_bounded() -> None:
+    """A thousand windows at one load are one cell that remembers about MEMORY_WEIGHT of them."""
+    table = StepTable()
+    for _ in range(1000):
+        table = table.with_window(window((700.0, 300.0), drafts=1000))
+    assert len(table.cells) == 1
+    assert table.cells[0].weight <= MEMORY_WEIGHT
+
+
+def test_a_cell_follows_a_machine_that_became_slower() -> None:
+    """After MEMORY_WEIGHT further windows the mean is most of the way to the new step time."""
+    table = StepTable()
+    for seconds in [0.010] * 100 + [0.020] * 60:
+        table = table.with_window(window((700.0, 300.0), drafts=1000, step_seconds=seconds))
+    assert math.exp(table.cells[0].log_seconds) == pytest.approx(0.020, rel=0.15)
+
+
+def test_the_table_never_grows_beyond_its_limit() -> None:
+    """Loads without end push the least recently seen cells out."""
+    table = StepTable()
+    for k, batch in product((0, 3), np.geomspace(1, 1000, 200)):
+        table = table.with_cell(cell(float(batch), k))
+    assert len(table.cells) == CELLS_MAX
+    assert table.cells[-1].batch == pytest.approx(1000, rel=0.1)
+
+
+def test_unsteady_windows_and_prompts_weigh_less() -> None:
+    """A batch that moved, or prompt tokens in the same steps, blur the step time."""
+    steady, moved, prompts = (
+        StepTable().with_window(window((700.0, 300.0), drafts=1000, **extra)).cells[0].weight
+        for extra in ({}, {"running": 12.0}, {"prompt_tokens": 5000.0})
+    )
+    assert moved < 0.2 * steady
+    assert prompts < 0.5 * steady
+
+
+def test_an_idle_window_adds_nothing() -> None:
+    """0/0 is no measurement."""
+    assert StepTable().with_window(window((0.0, 0.0), batch=1.0)) == StepTable()
+    assert fit(StepTable(), HEAD) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(1, 512), st.integers(0, 16), st.floats(1e-4, 10.0), st.floats(1e-6, 30)),
+        min_size=1,
+        max_size=48,
+    )
+)
+def test_any_measurements_yield_finite_predictions(rows: list[tuple[float, int, float, float]]) -> None:
+    """Contradictory or absurd cells make no NaN and no error, whatever they say."""
+    model = StepTime([Cell(b, float(k), float(k > 0), math.log(t), w) for b, k, t, w in rows], UNKNOWN)
+    places = Points.of([1, 16, 300], [0, 4, 16])
+    assert np.all(np.isfinite(model.log_seconds(places)))
+    assert np.all(np.diag(model.covariance(places)) > 0)
