@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -188,7 +187,8 @@ class SimulateOptions(Options):
     listen: Listen = Field("127.0.0.1:8000", description="Where to serve.")
     speed: Positive = Field(1.0, le=1000, description="Simulated seconds per second.")
     seed: int = Field(0, ge=0, description="Same seed, same server.")
-    k: int | None = Field(None, ge=0, le=64, description="The k it drafts; the scenario's own without one.")
+    k: int | None = Field(None, ge=1, le=64, description="num_speculative_tokens; the scenario's own without one.")
+    developer_mode: bool = Field(False, description="Answer /server_info, as VLLM_SERVER_DEV_MODE=1 does.")
 
 
 class DemoOptions(Options):
@@ -254,6 +254,8 @@ def _refuse_unknown_variables(variables: Iterable[str]) -> None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415  # only where there is a settings file
+
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

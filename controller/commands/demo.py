@@ -10,7 +10,7 @@ from controller.commands.wiring import say
 from controller.decide.policy import PolicySettings
 from controller.loop import Controller
 from controller.observe.http import Fetcher
-from controller.observe.source import HttpSource
+from controller.observe.scrape import HttpSource
 from controller.report.table import line, table
 from controller.settings import DemoOptions, SettingsError, SimulateOptions
 from controller.simulator.scenarios import SCENARIOS

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 
 from controller.clock import SystemClock
+from controller.commands.connection import fetcher, http_source
 from controller.commands.exit_codes import FAILED, OK
-from controller.commands.wiring import fetcher, http_source
 from controller.observe.errors import ObserveError
 from controller.observe.inspect import Identity, inspect
 from controller.observe.snapshot import Snapshot

@@ -5,14 +5,12 @@ import sys
 import threading
 from typing import Final
 
-import yaml
-
 from controller.clock import Clock, SystemClock
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
-from controller.commands.wiring import controller, http_source
+from controller.commands.wiring import controller
 from controller.cycle import Cycle
 from controller.decide.decision import Action
-from controller.observe.source import ReplaySource
+from controller.observe.source import MetricsSource, ReplaySource
 from controller.reason import Reason
 from controller.report.document import document, speculative_config
 from controller.report.table import table
@@ -32,8 +30,7 @@ NOT_ENOUGH: Final = frozenset(
 def recommend(options: RecommendOptions) -> int:
     """Watch a window, or read the saved pages, and print what k should be."""
     clock = SystemClock()
-    source = ReplaySource(options.source, options.seconds) if options.source else http_source(options, clock)
-    loop = controller(options, source, clock)
+    loop = controller(options, _source(options, clock), clock)
     cycle = loop.step()
     windows = max(1, len(options.source) - 1)
     for _ in range(windows):
@@ -48,6 +45,14 @@ def recommend(options: RecommendOptions) -> int:
     if options.output is Output.CONFIG:
         _explain_missing_config(cycle)
     return _exit_code(cycle, tell_change=options.exit_code)
+
+
+def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
+    if options.source:
+        return ReplaySource(options.source, options.seconds)
+    from controller.commands.connection import http_source  # noqa: PLC0415  # a sixth of the start-up time
+
+    return http_source(options, clock)
 
 
 def _without_speculation(cycle: Cycle) -> bool:
@@ -72,6 +77,8 @@ def _written(cycle: Cycle, options: RecommendOptions) -> str:
         case Output.JSON:
             return json.dumps(document(cycle), indent=2)
         case Output.YAML:
+            import yaml  # noqa: PLC0415  # only here
+
             return yaml.safe_dump(document(cycle), sort_keys=False).rstrip()
         case Output.CONFIG:
             configs = (speculative_config(engine, options.method) for engine in cycle.engines)

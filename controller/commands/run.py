@@ -6,8 +6,9 @@ import threading
 from types import FrameType
 
 from controller.clock import SystemClock
+from controller.commands.connection import http_source
 from controller.commands.exit_codes import FAILED, OK
-from controller.commands.wiring import controller, http_source, say
+from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
 from controller.serve.log import configure, event, log_cycle
 from controller.serve.server import Server

@@ -1,4 +1,4 @@
-"""From settings to the parts of the loop: what several verbs share."""
+"""From settings to the loop: what several verbs share."""
 
 import sys
 
@@ -6,26 +6,8 @@ from controller.act.actuator import RecommendOnly
 from controller.clock import Clock
 from controller.decide.policy import PolicySettings
 from controller.loop import Controller
-from controller.observe.http import Fetcher
-from controller.observe.source import HttpSource, MetricsSource
-from controller.settings import RecommendOptions, RunOptions, ServerOptions
-
-
-def fetcher(options: ServerOptions, clock: Clock, timeout_seconds: float | None = None) -> Fetcher:
-    """What fetches from the server that the options name."""
-    return Fetcher(
-        clock,
-        timeout_seconds=timeout_seconds or options.timeout_seconds,
-        limit_bytes=options.page_limit_bytes,
-        token_file=options.token_file,
-        ca_file=options.ca_file,
-    )
-
-
-def http_source(options: ServerOptions, clock: Clock) -> HttpSource:
-    """The server's metrics page."""
-    assert options.url is not None
-    return HttpSource(options.url, clock, fetcher(options, clock))
+from controller.observe.source import MetricsSource
+from controller.settings import RecommendOptions, RunOptions
 
 
 def controller(options: RecommendOptions | RunOptions, source: MetricsSource, clock: Clock) -> Controller:

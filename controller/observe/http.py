@@ -1,6 +1,5 @@
 """One GET, with every way it can fail turned into one sentence."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,7 +9,7 @@ import requests
 import urllib3
 
 from controller.clock import Clock
-from controller.observe.errors import ObserveError
+from controller.observe.errors import ObserveError, cause
 from controller.reason import Reason
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -152,28 +151,3 @@ def _refuse_status(response: requests.Response, url: str) -> None:
         f"{url} answered with status {status}: check that the address is vLLM's API port, path /metrics, and look "
         "at the server's log.",
     )
-
-
-def cause(error: BaseException) -> str:
-    """The innermost cause of an error in a few words, without object addresses.
-
-    >>> cause(OSError(2, "No such file or directory"))
-    'No such file or directory'
-    """
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error)
-    for pattern, words in (
-        (r"Connection refused", "connection refused"),
-        (
-            r"Name or service not known|nodename nor servname|getaddrinfo|NameResolution",
-            "the host name is not known",
-        ),
-        (r"No route to host", "no route to host"),
-        (r"Network is unreachable", "network is unreachable"),
-        (r"CERTIFICATE_VERIFY_FAILED: ([^(\]]+)", ""),
-        (r"(?:reset by peer|RemoteDisconnected|Connection aborted)", "the connection was closed"),
-    ):
-        if match := re.search(pattern, text):
-            return words or match.group(1).strip()
-    return type(error).__name__

@@ -59,16 +59,20 @@ def _facts(engine: EngineCycle) -> list[str]:
         facts.append(
             (
                 "now",
-                f"k {_k_now(decision.k_now)} of at most {engine.k_max}, batch {window.decode_batch:.1f}, "
-                f"{window.step_seconds * 1e3:.2f} ms a step{accepted}",
+                (
+                    f"k {_k_now(decision.k_now)} of at most {engine.k_max}, batch {window.decode_batch:.1f}, "
+                    f"{window.step_seconds * 1e3:.2f} ms a step{accepted}"
+                ),
             )
         )
     if decision.margin is not None:
         facts.append(
             (
                 "margin",
-                f"{_margin_text(decision.margin)} {_range(decision.margin)}: speculation as it runs now against "
-                f"k=0 on this server ({decision.baseline.value})",
+                (
+                    f"{_margin_text(decision.margin)} {_range(decision.margin)}: speculation as it runs now against "
+                    f"k=0 on this server ({decision.baseline.value})"
+                ),
             )
         )
     if engine.acceptance is not None:

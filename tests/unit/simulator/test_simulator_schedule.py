@@ -35,9 +35,7 @@ def test_ranges_above_max_num_seqs_are_ignored() -> None:
         (((1, 4, -1),), "not negative"),
     ],
 )
-def test_what_vllm_refuses_is_refused_with_the_reason(
-    schedule: tuple[tuple[int, int, int], ...], reason: str
-) -> None:
+def test_what_vllm_refuses_is_refused_with_the_reason(schedule: tuple[tuple[int, int, int], ...], reason: str) -> None:
     """Late, overlapping, backward and negative."""
     with pytest.raises(ValueError, match=reason):
         check_schedule(schedule)

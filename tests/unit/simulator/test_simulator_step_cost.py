@@ -87,7 +87,7 @@ def test_the_published_grid_is_copied_as_published() -> None:
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=lambda grid: grid.name)
 def test_every_grid_says_where_it_comes_from_and_rises_with_load(grid: CostGrid) -> None:
     """No step of a larger batch, or with more drafts, is shorter; every number has a source."""
-    table = interpolate(grid, 256, 8)
+    table = interpolate(grid, 256, grid.ks[-1])
     assert grid.source.startswith(("measured", "made"))
     assert np.all(np.diff(table, axis=0) >= 0)
     assert np.all(np.diff(table, axis=1) >= 0)
