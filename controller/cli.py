@@ -1,6 +1,7 @@
 """The command `controller`: one verb after another, imported only when asked for."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -14,6 +15,7 @@ from controller.report.document import schema
 from controller.settings import SchemaOptions, SettingsError, load
 
 INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
 _HOMES: Final = {
     "recommend": "recommend",
     "run": "run",
@@ -29,12 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit codes are in `controller.commands.exit_codes`."""
     verb, given = parse(sys.argv[1:] if arguments is None else arguments, __version__)
     try:
-        return _command(verb)(load(verb, given))
+        code = _command(verb)(load(verb, given))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except SettingsError as error:
         say(f"controller {verb}: {error}\n`controller {verb} --help` lists the options.")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
+    return code
 
 
 def _command(verb: str) -> Callable[[Any], int]:

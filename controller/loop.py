@@ -66,8 +66,9 @@ class Controller:
         try:
             snapshots = self._source.read()
         except ObserveError as error:
-            engines = tuple(memory.last for memory in self._memory.values() if memory.last is not None)
-            return self._cycle(started, started, engines, Failure(error.reason, error.message))
+            last = (memory.last for memory in self._memory.values() if memory.last is not None)
+            good = tuple(replace(engine, failure=None) for engine in last)  # an old failure was told in its own pass
+            return self._cycle(started, started, good, Failure(error.reason, error.message))
         observed_at = self._clock.monotonic_seconds()
         gone = self._memory.keys() - {snapshot.key for snapshot in snapshots}
         for key in gone:
@@ -98,9 +99,10 @@ class Controller:
         try:
             memory = self._judge(snapshot, memory)
         except ObserveError as error:
-            failure = Failure(error.reason, error.message)
-            last = memory.last or _undecided(snapshot, error.reason, error.message)
-            memory = replace(memory, last=replace(last, k_max=snapshot.k_max, failure=failure))
+            last = memory.last
+            if last is None or last.window is None or last.k_max != snapshot.k_max:  # nothing good, or outdated
+                last = _undecided(snapshot, error.reason, error.message)
+            memory = replace(memory, last=replace(last, failure=Failure(error.reason, error.message)))
         self._memory[snapshot.key] = replace(memory, snapshot=snapshot)
         assert memory.last is not None
         return memory.last

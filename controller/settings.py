@@ -31,7 +31,7 @@ class SettingsError(Exception):
 
 def _server_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(url) & set(" \t\r\n"):
         raise ValueError("an address like http://127.0.0.1:8000 is expected")
     if parts.username or parts.password:
         raise ValueError("credentials do not belong in an address; put the token into a file, with --token-file")
@@ -231,6 +231,8 @@ def load(verb: str, flags: Mapping[str, Any], environment: Mapping[str, str] | N
     variables = os.environ if environment is None else environment
     _refuse_unknown_variables(variables)
     config = given.pop("config", None) or variables.get(CONFIG_ENV)
+    if "source" in given:
+        given.setdefault("url", None)  # a flag beats the address of the environment or of the file
     options = VERBS[verb]
     # a class of its own carries the file's values, so that no state is shared between two loads
     bound = type(options.__name__, (options,), {"from_file": _yaml(Path(config)) if config else {}, "__doc__": None})
@@ -247,10 +249,11 @@ def known_fields() -> frozenset[str]:
 
 
 def _refuse_unknown_variables(variables: Iterable[str]) -> None:
-    known = sorted({ENV_PREFIX + name.upper() for name in known_fields()} | {CONFIG_ENV})
+    known = sorted({name.upper() for name in known_fields()} | {CONFIG_ENV.removeprefix(ENV_PREFIX)})
     for name in sorted(variables):
-        if name.startswith(ENV_PREFIX) and name not in known and not _KUBERNETES.fullmatch(name):
-            raise SettingsError(f"The environment variable {name} is not an option{_guess(name, known)}.")
+        option = name.removeprefix(ENV_PREFIX)
+        if option != name and option not in known and not _KUBERNETES.fullmatch(name):
+            raise SettingsError(f"The environment variable {name} is not an option{_guess(option, known, ENV_PREFIX)}")
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -258,7 +261,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError(f"The settings file {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if content is None:
         return {}
@@ -268,13 +271,13 @@ def _yaml(path: Path) -> dict[str, Any]:
     found = {str(key).replace("-", "_"): value for key, value in content.items()}
     for key in found:
         if key not in known:
-            raise SettingsError(f"The settings file {path} has {key!r}, which is not an option{_guess(key, known)}.")
+            raise SettingsError(f"The settings file {path} has {key!r}, which is not an option{_guess(key, known)}")
     return found
 
 
-def _guess(name: str, known: list[str]) -> str:
+def _guess(name: str, known: list[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {prefix}{close[0]}?" if close else "."
 
 
 def _readable(error: ValueError) -> str:
@@ -284,4 +287,6 @@ def _readable(error: ValueError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         flag = f"--{where.replace('_', '-')}: " if where else ""
         problems.append(flag + problem["msg"].removeprefix("Value error, "))
+    if list_field := re.search(r'field "(\w+)"', str(error)):  # pydantic-settings decodes lists before it validates
+        problems.append(f"{ENV_PREFIX}{list_field[1].upper()} must be a JSON list")
     return "; ".join(problems) or str(error)

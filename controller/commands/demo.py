@@ -9,6 +9,8 @@ from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import say
 from controller.decide.policy import PolicySettings
 from controller.loop import Controller
+from controller.model.drafter import Method
+from controller.observe.errors import cause
 from controller.observe.http import Fetcher
 from controller.observe.scrape import HttpSource
 from controller.report.table import line, table
@@ -25,13 +27,14 @@ def demo(options: DemoOptions) -> int:
         say(f"simulated vLLM server at {server.url}: {SCENARIOS[options.scenario].description}")
         say(f"{options.window_seconds:g} simulated seconds a line, {options.speed:g} times faster than real time\n")
         source = HttpSource(server.url, clock, Fetcher(clock))
-        loop = Controller(source, clock, RecommendOnly(), PolicySettings())
+        method = Method(SCENARIOS[options.scenario].method)
+        loop = Controller(source, clock, RecommendOnly(), PolicySettings(), method=method)
         cycle = loop.step()
         for number in range(1, options.passes + 1):
             clock.wait(options.window_seconds / options.speed, threading.Event())
             cycle = loop.step()
-            for engine in cycle.engines:
-                print(f"{number * options.window_seconds:5.0f} s   {line(engine)}", flush=True)
+            for text in [cycle.failure.message] if cycle.failure else map(line, cycle.engines):
+                print(f"{number * options.window_seconds:5.0f} s   {text}", flush=True)
     print(f"\nThe last window as `controller recommend` shows it:\n\n{table(cycle)}")
     return FAILED if cycle.failures else OK
 
@@ -52,17 +55,20 @@ def simulate(options: SimulateOptions) -> int:
         server = SimulatedServer(
             options.scenario,
             k=options.k,
+            developer_mode=options.developer_mode,
             seed=options.seed,
             speed=options.speed,
             host=host.strip("[]"),
             port=int(port),
-        )
+        ).start()
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     except OSError as error:
-        say(f"controller simulate: cannot listen on {options.listen} ({error}): choose another with --listen.")
+        say(f"controller simulate: cannot listen on {options.listen} ({cause(error)}): choose another with --listen.")
         return FAILED
-    with server:
-        say(f"simulated vLLM server at {server.url}, scenario {options.scenario}; end it with Ctrl-C")
-        stop.wait()
+    say(f"simulated vLLM server at {server.url}, scenario {options.scenario}; end it with Ctrl-C")
+    stop.wait()
+    server.close()
     return OK
 
 

@@ -1,6 +1,7 @@
 """`controller launch-config`: the launch configuration under which k can later be changed live."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,17 @@ from controller.commands.exit_codes import OK
 from controller.commands.wiring import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
+from controller.report.document import FIXED_K
 from controller.settings import LaunchConfigOptions, SettingsError
 
 
 def launch_config(options: LaunchConfigOptions) -> int:
     """Print the `--speculative-config` and why it looks as it does."""
+    if options.method in FIXED_K:
+        raise SettingsError(
+            f"--method {options.method} allows one k only: vLLM stops when a schedule changes it. Launch it with the "
+            f"num_speculative_tokens that `controller recommend --method {options.method}` gives"
+        )
     wanted = _wanted(options)
     try:
         schedule = launch_schedule(wanted, options.k_max, options.max_num_seqs)
@@ -29,7 +36,7 @@ def launch_config(options: LaunchConfigOptions) -> int:
         "On the V1 runner any schedule forces piecewise graphs: measure throughput before and after.\n"
         "Start vLLM with:"
     )
-    print(f"--speculative-config '{json.dumps(config)}' --max-num-seqs {options.max_num_seqs}")
+    print(f"--speculative-config {shlex.quote(json.dumps(config))} --max-num-seqs {options.max_num_seqs}")
     return OK
 
 

@@ -7,10 +7,11 @@ from typing import Final
 
 from controller.clock import Clock, SystemClock
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
-from controller.commands.wiring import controller
+from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
 from controller.decide.decision import Action
 from controller.observe.source import MetricsSource, ReplaySource
+from controller.plain import plain
 from controller.reason import Reason
 from controller.report.document import document, speculative_config
 from controller.report.table import table
@@ -39,6 +40,8 @@ def recommend(options: RecommendOptions) -> int:
         if not options.source:
             _watch(options.window_seconds, clock)
         cycle = loop.step()
+    for failure in cycle.failures:
+        say(f"controller recommend: {failure.message}")
     answer = _written(cycle, options)
     if answer:
         print(answer)
@@ -49,7 +52,7 @@ def recommend(options: RecommendOptions) -> int:
 
 def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
     if options.source:
-        return ReplaySource(options.source, options.seconds)
+        return ReplaySource(options.source, options.seconds, options.page_limit_bytes)
     from controller.commands.connection import http_source  # noqa: PLC0415  # a sixth of the start-up time
 
     return http_source(options, clock)
@@ -88,11 +91,9 @@ def _written(cycle: Cycle, options: RecommendOptions) -> str:
 
 
 def _explain_missing_config(cycle: Cycle) -> None:
-    for failure in cycle.failures:
-        print(f"error: {failure.message}", file=sys.stderr)
     for engine in cycle.engines:
-        if not engine.decision.schedule and engine.failure is None:
-            print(f"{engine.model_name} engine {engine.engine}: {engine.decision.sentence}", file=sys.stderr)
+        if not engine.decision.schedule and not cycle.failures:
+            say(f"{plain(engine.model_name)} (engine {plain(engine.engine)}): {engine.decision.sentence}")
 
 
 def _exit_code(cycle: Cycle, *, tell_change: bool) -> int:

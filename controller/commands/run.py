@@ -10,6 +10,7 @@ from controller.commands.connection import http_source
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
+from controller.observe.errors import cause
 from controller.serve.log import configure, event, log_cycle
 from controller.serve.server import Server
 from controller.settings import RunOptions
@@ -21,7 +22,7 @@ def run(options: RunOptions) -> int:
     try:
         server = Server(options.listen, clock, options.interval_seconds)
     except (OSError, ValueError) as error:
-        say(f"controller run: cannot listen on {options.listen} ({error}): choose another address with --listen.")
+        say(f"controller run: cannot listen on {options.listen} ({cause(error)}): choose another with --listen.")
         return FAILED
     stop = threading.Event()
     _stop_on_signals(stop)

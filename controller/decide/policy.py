@@ -1,13 +1,16 @@
 """From prices to a decision: act only when the lower bound of the gain clears the minimum."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from controller.decide.decision import Action, Baseline, Bounded, Decision, Schedule
-from controller.decide.schedule import build
+from controller.decide.schedule import Range, buckets, merged
 from controller.model.drafter import LogNormal
-from controller.model.economics import Market, Score
+from controller.model.economics import Market, Prices, Score
 from controller.reason import Reason
 
 K0_TAX: Final = LogNormal(1.08, 0.05)
@@ -67,9 +70,12 @@ class Situation:
 def decide(market: Market, now: Situation, state: PolicyState, settings: PolicySettings) -> Decision:
     """The decision for the present load, and the schedule for every other."""
     reference_k = float(market.asked_k) if now.k_now is None else min(now.k_now, float(market.k_max))
-    scores = market.scores(now.batch, reference_k)
+    ranges = buckets(settings.max_batch, now.batch)
+    prices = market.prices([now.batch, *(middle for _, _, middle in ranges)], reference_k)
+    scores = prices.scores(0)
+    choices = choose(prices, settings.minimum_gain)
     best = _best(scores, state, settings)
-    chosen = _cleared(scores, best, settings)
+    chosen = best if _clears(best, settings) else None if choices[0] is None else scores[choices[0]]
     held = _held_k(now, reference_k)
     enough = market.acceptance.evidence_drafts >= settings.minimum_drafts
     target = chosen if chosen is not None and enough else None
@@ -84,7 +90,7 @@ def decide(market: Market, now: Situation, state: PolicyState, settings: PolicyS
         k=k,
         k_best=best.k,
         batch=now.batch,
-        schedule=_schedule(market, now, reference_k, k, settings) if enough else (),
+        schedule=_schedule(ranges, choices[1:], now.batch, round(reference_k), k) if enough else (),
         gain=_gain(target) if acting and target is not None else Bounded(1.0, 1.0, 1.0),
         margin=(margin := _margin(scores[0])),
         margin_without_speculation=_against_no_speculation(margin),
@@ -112,12 +118,19 @@ def _best(scores: tuple[Score, ...], state: PolicyState, settings: PolicySetting
     return best if clearly else standing
 
 
-def _cleared(scores: tuple[Score, ...], best: Score, settings: PolicySettings) -> Score | None:
-    """The best k whose lower bound clears the minimum gain: `best` itself where it does."""
-    clear = [score for score in scores if score.gain_low >= 1 + settings.minimum_gain]
-    if best in clear:
-        return best
-    return max(clear, key=lambda score: score.tokens_per_second, default=None)
+def choose(prices: Prices, minimum_gain: float) -> list[int | None]:
+    """For each batch the k of the highest expected throughput among those whose lower bound clears the minimum gain.
+
+    Ties go to the smaller k; None where no k clears it.
+    """
+    clear = prices.gain_low >= 1 + minimum_gain
+    value = np.where(clear, prices.log_gain, -np.inf)  # at one batch the gain ranks as the throughput does
+    found: list[int] = np.argmax(value >= value.max(axis=1, keepdims=True) - 1e-9, axis=1).tolist()
+    return [k if clears else None for k, clears in zip(found, np.max(clear, axis=1).tolist(), strict=True)]
+
+
+def _clears(score: Score, settings: PolicySettings) -> bool:
+    return score.gain_low >= 1 + settings.minimum_gain
 
 
 def _held_k(now: Situation, reference_k: float) -> int | None:
@@ -153,17 +166,17 @@ def _cooling(now: Situation, state: PolicyState, settings: PolicySettings) -> bo
     return now.now_seconds - state.changed_at_seconds < settings.cooldown_seconds
 
 
-def _schedule(market: Market, now: Situation, reference_k: float, k: int | None, settings: PolicySettings) -> Schedule:
-    fallback = round(reference_k) if k is None else k
+def _schedule(
+    ranges: Sequence[Range], choices: Sequence[int | None], present: float, reference_k: int, k: int | None
+) -> Schedule:
+    """The present range runs the decided k, the others their own choice, or what runs now where none clears."""
 
-    def choose(batch: float) -> int:
-        if batch == now.batch:
-            return fallback
-        scores = market.scores(batch, reference_k)
-        target = _cleared(scores, _best(scores, PolicyState(), settings), settings)
-        return round(reference_k) if target is None else target.k
+    def at(middle: float, choice: int | None) -> int:
+        if middle == max(1.0, present):
+            return reference_k if k is None else k
+        return reference_k if choice is None else choice
 
-    return build(settings.max_batch, now.batch, choose)
+    return merged((low, high, at(middle, choice)) for (low, high, middle), choice in zip(ranges, choices, strict=True))
 
 
 def _gain(score: Score) -> Bounded:

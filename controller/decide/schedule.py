@@ -1,12 +1,15 @@
 """The best k by batch, in vLLM's own format."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from controller.decide.decision import Schedule
 
+Range = tuple[int, int, float]
+"""Lowest and highest batch size, and the batch that stands for them."""
 
-def buckets(max_batch: int, present: float) -> tuple[tuple[int, int, float], ...]:
+
+def buckets(max_batch: int, present: float) -> tuple[Range, ...]:
     """Ranges of batch sizes to choose a k for: (lowest, highest, representative), doubling in size.
 
     The representative is the middle on a logarithmic scale, or the present load for the range it falls into.
@@ -24,20 +27,19 @@ def buckets(max_batch: int, present: float) -> tuple[tuple[int, int, float], ...
     return tuple(ranges)
 
 
-def build(max_batch: int, present: float, choose: Callable[[float], int]) -> Schedule:
-    """The schedule from a choice of k at a batch; neighbouring ranges with the same k are one.
+def merged(ranges: Iterable[tuple[int, int, int]]) -> Schedule:
+    """The ranges (lowest, highest, k) with neighbours of the same k as one.
 
-    >>> build(64, 2.0, lambda batch: 5 if batch < 16 else 0)
-    ((1, 15, 5), (16, 64, 0))
+    >>> merged([(1, 1, 5), (2, 3, 5), (4, 7, 0)])
+    ((1, 3, 5), (4, 7, 0))
     """
-    merged: list[tuple[int, int, int]] = []
-    for low, high, middle in buckets(max_batch, present):
-        k = choose(middle)
-        if merged and merged[-1][2] == k:
-            merged[-1] = (merged[-1][0], high, k)
+    found: list[tuple[int, int, int]] = []
+    for low, high, k in ranges:
+        if found and found[-1][2] == k:
+            found[-1] = (found[-1][0], high, k)
         else:
-            merged.append((low, high, k))
-    return tuple(merged)
+            found.append((low, high, k))
+    return tuple(found)
 
 
 def k_at(schedule: Schedule, batch: int) -> int | None:

@@ -1,6 +1,7 @@
 """How likely each draft position is accepted: a rolling estimate with bounds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,9 @@ SHIFT_RATIO: Final = 0.05
 FIRST_LOGIT_SPREAD: Final = 1.5
 """Prior of the first position: acceptance .5, and 5% to 95% within its 90% bounds."""
 _NEWTON_STEPS: Final = 12
+_LOGIT_LIMIT: Final = 16.0
+_PUBLISHED_DRAFTS: Final = 1e6
+"""A published rate is taken as it is: its own noise is not published."""
 _Z90: Final = 1.6448536269514722
 """Normal quantile of two-sided 90% bounds."""
 
@@ -132,7 +136,7 @@ def estimate(evidence: AcceptanceEvidence, drafter: Drafter) -> Acceptance:
     at_risk = np.asarray(evidence.at_risk) / DESIGN_EFFECT
     accepted = np.asarray(evidence.accepted) / DESIGN_EFFECT
     logits, covariance = _posterior(at_risk, accepted, drafter)
-    hazard = 1 / (1 + np.exp(-logits))
+    hazard = _sigmoid(logits)
     log_survival = np.cumsum(np.log(hazard))
     gradient = np.tril(np.broadcast_to(1 - hazard, (len(hazard), len(hazard))))  # d ln S_j / d z_i, i <= j
     deviation = np.sqrt(np.einsum("ij,jk,ik->i", gradient, covariance, gradient))
@@ -149,6 +153,44 @@ def estimate(evidence: AcceptanceEvidence, drafter: Drafter) -> Acceptance:
         evidence_drafts=evidence.drafts,
         logit_covariance=tuple(map(tuple, covariance.tolist())),
     )
+
+
+def from_mean_length(mean_length: float, k: int, positions: int, drafter: Drafter) -> tuple[float, ...]:
+    """Survival by position from a mean acceptance length alone (bonus token included), as published tables give it.
+
+    The logits follow the drafter's drift exactly; the first one is solved for so that E(k) is the mean length.
+
+    Raises:
+        ValueError: A length outside 1..k+1.
+
+    >>> from controller.model.drafter import HEAD
+    >>> survival = from_mean_length(2.0, 2, 4, HEAD)
+    >>> round(survival[0] + survival[1], 6)
+    1.0
+    """
+    if not 1.0 <= mean_length <= k + 1.0:
+        raise ValueError(f"a mean acceptance length of {mean_length} is impossible at k={k}: 1..{k + 1} is possible")
+    drift = _drift(positions, drafter)
+    low, high = -_LOGIT_LIMIT, _LOGIT_LIMIT
+    for _ in range(60):
+        middle = (low + high) / 2
+        length = 1 + float(np.cumprod(_sigmoid(middle + drift))[:k].sum())
+        low, high = (middle, high) if length < mean_length else (low, middle)
+    return tuple(np.cumprod(_sigmoid(high + drift)).tolist())
+
+
+def from_rates(survival: Sequence[float], positions: int, drafter: Drafter) -> tuple[float, ...]:
+    """Survival by position from published rates (unconditional, first draft first), extrapolated by the drift.
+
+    >>> from controller.model.drafter import HEAD
+    >>> [round(each, 3) for each in from_rates((0.7, 0.4), 3, HEAD)]
+    [0.7, 0.4, 0.195]
+    """
+    drafts = _PUBLISHED_DRAFTS
+    hits = tuple(drafts * each for each in survival)
+    unseen = (0.0,) * (positions - len(hits))
+    evidence = AcceptanceEvidence(at_risk=(drafts, *hits[:-1], *unseen), accepted=(*hits, *unseen))
+    return estimate(evidence, drafter).survival
 
 
 def _counts(window: Window, drafting: Drafting, asked_k: float | None) -> AcceptanceEvidence:
@@ -196,20 +238,29 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
     walk[0, 0] = 1 / FIRST_LOGIT_SPREAD
     walk[steps + 1, steps + 1] = 1 / drafter.logit_spread
     walk[steps + 1, steps] = -1 / drafter.logit_spread
-    target = np.concatenate([[0.0], drafter.logit_drift * DRIFT_FADE**steps / drafter.logit_spread])
+    target = np.concatenate([[0.0], np.diff(_drift(positions, drafter)) / drafter.logit_spread])
     prior_precision = walk.T @ walk
     logits = _first_guess(at_risk, accepted)
     for _ in range(_NEWTON_STEPS):
-        hazard = 1 / (1 + np.exp(-logits))
+        hazard = _sigmoid(logits)
         curvature = prior_precision + np.diag(at_risk * hazard * (1 - hazard))
         slope = accepted - at_risk * hazard - walk.T @ (walk @ logits - target)
         step = np.linalg.solve(curvature, slope)
         logits = logits + np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:
             break
-    hazard = 1 / (1 + np.exp(-logits))
+    hazard = _sigmoid(logits)
     curvature = prior_precision + np.diag(at_risk * hazard * (1 - hazard))
     return logits, np.linalg.inv(curvature).astype(float)
+
+
+def _drift(positions: int, drafter: Drafter) -> Floats:
+    """Expected logit of each position above the first one's."""
+    return np.concatenate([[0.0], np.cumsum(drafter.logit_drift * DRIFT_FADE ** np.arange(positions - 1))])
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-logits)), float)
 
 
 def _first_guess(at_risk: Floats, accepted: Floats) -> Floats:

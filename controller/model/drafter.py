@@ -47,19 +47,19 @@ DRIFT_FADE: Final = 0.8
 and 2% downward on SPEED-Bench runs of EAGLE-3, MTP and DSpark at k = 1..8 (SemiAnalysis InferenceX, seven servers),
 where a constant rate is off by 11% and 4%."""
 
-# Costs: step times of EAGLE on Llama-3.1-8B by batch and k (vLLM pull request 32374) and of EAGLE and EAGLE-3 at
-# batch 1 (vLLM issue 20780) give overheads of .09-.18 and .06-.13 a draft with verification; a Qwen3-1.7B drafter costs
-# .11 of its 32B target a draft; n-gram matching runs on the CPU in well under 1% of a step.
+# Costs: EAGLE and EAGLE-3 on Llama-3(.1)-8B, by batch and k (vLLM pull requests 32374 and 16035, issue 20780), give
+# overheads of .07, .09, .16 and .16 of a step and .09, .10, .12 and .14 a draft, verification at batch 1 included;
+# a Qwen3-1.7B drafter costs .11 of its 32B target a draft; n-gram matching on the CPU takes well under 1% of a step.
 # Drift of lookup methods: one published n-gram page rises (.375, .915, .924), captures of our own hardly do.
-HEAD: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.10, 0.7), LogNormal(0.06, 0.6))
+HEAD: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.11, 0.6), LogNormal(0.11, 0.6))
 """EAGLE, EAGLE-3, MTP, Medusa and the like: a small head on the target's own hidden states."""
-DRAFT_MODEL: Final = Drafter(Drafting.FIXED, -0.15, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.7))
+DRAFT_MODEL: Final = Drafter(Drafting.FIXED, -0.15, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.6))
 """A small language model of its own."""
 BLOCK: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.15, 0.7), LogNormal(0.01, 0.8))
 """DFlash, DSpark: all k drafts in one pass."""
 LOOKUP: Final = Drafter(Drafting.VARIABLE, 0.6, 0.8, LogNormal(0.02, 0.8), LogNormal(0.005, 0.8))
 """n-gram and suffix: drafts are copied from text already seen."""
-UNKNOWN: Final = Drafter(Drafting.FIXED, -0.25, 0.5, LogNormal(0.08, 1.0), LogNormal(0.05, 1.0))
+UNKNOWN: Final = Drafter(Drafting.FIXED, -0.25, 0.5, LogNormal(0.08, 0.9), LogNormal(0.07, 0.9))
 """Nothing is known of the method."""
 
 

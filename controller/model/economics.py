@@ -1,6 +1,6 @@
 """What each k is worth at a batch: tokens per step over seconds per step, with bounds that share their errors."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,52 +75,55 @@ class Market:
 
     def tokens_per_step(self, k: float) -> float:
         """E(k) = 1 + coverage (S_1 + ... + S_k); between two whole k, their mixture."""
-        return 1.0 + self.coverage * float(self._asked(k) @ np.asarray(self.acceptance.survival))
+        return float(self._tokens(np.array([k]))[0][0])
 
     def drafts_per_step(self, k: float) -> float:
         """Mean draft tokens per request-step when k is asked for."""
-        return self.coverage * float(self._asked(k) @ self._drafted())
+        return float(self._points([1.0], np.array([k])).drafts[0])
 
-    def points(self, batch: float, ks: tuple[float, ...]) -> Points:
-        """Where to ask the step-time model for these k at this batch."""
-        return Points.of(
-            batch,
-            [self.drafts_per_step(k) for k in ks],
-            [self.coverage * min(1.0, k) for k in ks],
-        )
-
-    def scores(self, batch: float, reference_k: float) -> tuple[Score, ...]:
-        """Every k from 0 to k_max at this batch, compared with `reference_k` (which may lie between whole k).
+    def prices(self, batches: Sequence[float], reference_k: float) -> "Prices":
+        """Every k from 0 to k_max at each batch, compared with `reference_k` (which may lie between whole k).
 
         ln gain is normal: its variance is that of ln E(k) - ln E(reference), from the acceptance posterior, plus that
         of ln t(k) - ln t(reference), from the step-time posterior.
         """
-        ks = tuple(range(self.k_max + 1))
-        points = self.points(batch, (*ks, reference_k))  # the reference is the last point
-        log_seconds = self.step_time.log_seconds(points)
-        covariance = self.step_time.covariance(points)
-        step_variance = np.diag(covariance)
-        ratio_variance = np.maximum(0.0, step_variance - 2 * covariance[:, -1] + step_variance[-1])
-        slopes = np.array([self._log_token_slope(k) for k in (*ks, reference_k)])
-        token_variance = self._token_variance(slopes)
-        gain_variance = ratio_variance + self._token_variance(slopes - slopes[-1])
-        reference_tokens = self.tokens_per_step(reference_k)
-        return tuple(
-            _score(
-                k=k,
-                batch=batch,
-                tokens=(tokens := self.tokens_per_step(k)),
-                log_seconds=float(log_seconds[k]),
-                deviation=math.sqrt(step_variance[k] + token_variance[k]),
-                log_gain=math.log(tokens / reference_tokens) - float(log_seconds[k] - log_seconds[-1]),
-                gain_deviation=math.sqrt(gain_variance[k]),
-            )
-            for k in ks
+        ks = np.arange(self.k_max + 1.0)
+        points = self._points(batches, ks)
+        step_mean, step_variance = self.step_time.contrast(points, self._points(batches, np.full_like(ks, reference_k)))
+        tokens, slopes = self._tokens(ks)
+        reference_tokens, reference_slopes = self._tokens(np.array([reference_k]))
+        shape = (len(batches), len(ks))
+        log_tokens = np.log(tokens)
+        log_seconds = self.step_time.log_seconds(points).reshape(shape)
+        gain_variance = step_variance.reshape(shape) + self._token_variance(slopes - reference_slopes)
+        return Prices(
+            batches=np.asarray(batches, float),
+            tokens=tokens,
+            log_seconds=log_seconds,
+            deviation=np.sqrt(self.step_time.variance(points).reshape(shape) + self._token_variance(slopes)),
+            log_gain=log_tokens - np.log(reference_tokens) - step_mean.reshape(shape),
+            gain_deviation=np.sqrt(gain_variance),
         )
 
-    def _asked(self, k: float) -> Floats:
-        """By position: the share of request-steps at `k` that ask for a draft there."""
-        return np.clip(k - np.arange(self.k_max), 0.0, 1.0)
+    def _points(self, batches: Sequence[float], ks: Floats) -> Points:
+        """Every batch with every k, flat, the batches outermost."""
+        asked = self._asked(ks)
+        drafts = self.coverage * (asked @ self._drafted())
+        batch, drafts = np.broadcast_arrays(np.asarray(batches, float)[:, None], drafts[None, :])
+        drafting = np.broadcast_to(self.coverage * np.minimum(1.0, ks), batch.shape)
+        return Points(batch.ravel(), drafts.ravel(), drafting.ravel())
+
+    def _tokens(self, ks: Floats) -> tuple[Floats, Floats]:
+        """E(k), and d ln E(k) / d logit(hazard_i) = (1 - a_i) coverage (sum of the S_j asked for, j >= i) / E(k)."""
+        survival = self._asked(ks) * np.asarray(self.acceptance.survival)
+        later = np.cumsum(survival[:, ::-1], axis=1)[:, ::-1]
+        tokens = 1.0 + self.coverage * survival.sum(axis=1)
+        slopes = (1 - np.asarray(self.acceptance.hazard)) * self.coverage * later / tokens[:, None]
+        return tokens, slopes
+
+    def _asked(self, ks: Floats) -> Floats:
+        """Shape (k, position): the share of request-steps at k that ask for a draft there."""
+        return np.asarray(np.clip(ks[:, None] - np.arange(self.k_max), 0.0, 1.0), float)
 
     def _drafted(self) -> Floats:
         """By position: P(drafted | something is drafted, and enough is asked for).
@@ -137,38 +140,43 @@ class Market:
             low, high = (ratio, high) if length < self.draft_length else (low, ratio)
         return np.asarray(high**positions, float)
 
-    def _log_token_slope(self, k: float) -> Floats:
-        """d ln E(k) / d logit(hazard_i): (1 - a_i) * coverage * sum of the S_j asked for with j >= i, over E(k)."""
-        survival = self._asked(k) * np.asarray(self.acceptance.survival)
-        later = np.cumsum(survival[::-1])[::-1]
-        slope = (1 - np.asarray(self.acceptance.hazard)) * self.coverage * later / self.tokens_per_step(k)
-        return np.asarray(slope, float)
-
     def _token_variance(self, slopes: Floats) -> Floats:
         covariance = np.asarray(self.acceptance.logit_covariance)
         return np.asarray(np.einsum("ki,ij,kj->k", slopes, covariance, slopes), float)
 
 
-def _score(
-    *,
-    k: int,
-    batch: float,
-    tokens: float,
-    log_seconds: float,
-    deviation: float,
-    log_gain: float,
-    gain_deviation: float,
-) -> Score:
-    seconds = math.exp(log_seconds)
-    throughput = batch * tokens / seconds
-    return Score(
-        k=k,
-        tokens_per_step=tokens,
-        step_seconds=seconds,
-        tokens_per_second=throughput,
-        tokens_per_second_low=throughput * math.exp(-_Z90 * deviation),
-        tokens_per_second_high=throughput * math.exp(_Z90 * deviation),
-        gain_ratio=math.exp(log_gain),
-        gain_low=math.exp(log_gain - _Z90 * gain_deviation),
-        gain_high=math.exp(log_gain + _Z90 * gain_deviation),
-    )
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
+
+    Attributes:
+        batches: Decoding requests.
+        tokens: Tokens per request-step.
+        log_seconds: ln of the step.
+        deviation: Standard deviation of ln throughput.
+        log_gain: ln of throughput over that at the reference k.
+        gain_deviation: Its standard deviation.
+    """
+
+    batches: Floats
+    tokens: Floats
+    log_seconds: Floats
+    deviation: Floats
+    log_gain: Floats
+    gain_deviation: Floats
+
+    @property
+    def gain_low(self) -> Floats:
+        """Lower 90% bound of the gain, as a ratio."""
+        return np.asarray(np.exp(self.log_gain - _Z90 * self.gain_deviation), float)
+
+    def scores(self, row: int) -> tuple[Score, ...]:
+        """The prices at one batch as values."""
+        throughput = self.batches[row] * self.tokens * np.exp(-self.log_seconds[row])
+        spread, gain_spread = np.exp(_Z90 * self.deviation[row]), np.exp(_Z90 * self.gain_deviation[row])
+        gain = np.exp(self.log_gain[row])
+        columns = (
+            self.tokens, np.exp(self.log_seconds[row]), throughput, throughput / spread, throughput * spread,
+            gain, gain / gain_spread, gain * gain_spread,
+        )  # fmt: skip
+        return tuple(Score(k, *values) for k, values in enumerate(np.stack(columns, axis=1).tolist()))

@@ -2,12 +2,13 @@
 
     ln t(B, m) = ln t0 + ln[ (1 + (n / n0)^q)^(1/q) + o g + d m + b B ] + delta(B, m)
 
-with n = B (1 + m) verified tokens, m mean draft tokens per request-step, g the share of steps that draft at all.
-t0 is the fixed cost of a step, n0 the tokens at which computing costs as much as reading the weights (batch
-saturation: lambda(B) = B / (B + n0) for q = 1), q the sharpness of the corner, o the overhead of drafting, d the
-drafter's cost per token and b the KV cache's per request, the last three as shares of t0. Each has a log-normal prior.
-delta is a Gaussian process: where a cell (batch, k) was measured often, the measurement overrides the curve; nearby
-it pulls; far away the curve and its bounds stand. In geostatistics this is universal kriging with an informative prior.
+with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all.
+t0 is the fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
+lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner; r what a draft token weighs in verification
+against another request; o the overhead of drafting, d the drafter's cost per token and b the KV cache's per request,
+all three as shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured
+often, the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics
+this is universal kriging with an informative prior.
 """
 
 import math
@@ -28,13 +29,16 @@ FIXED_SECONDS: Final = LogNormal(0.012, 2.0)
 SATURATION_TOKENS: Final = LogNormal(160.0, 1.0)
 """From the H100 grid of vLLM pull request 32374 (about 200 tokens) and a mixture of experts on two H100 (SpecForge
 issue 339, about 10): an order of magnitude apart, hence the spread."""
-CORNER: Final = LogNormal(1.6, 0.25)
+CORNER: Final = LogNormal(1.4, 0.25)
+DRAFT_WEIGHT: Final = LogNormal(0.6, 0.2)
+"""Tokens of one request share their cache and, in a mixture of experts, many experts: on both published grids by batch
+and k a draft token weighs less than another request (.6 and .9)."""
 KV_PER_REQUEST: Final = LogNormal(0.0015, 1.0)
 DISCREPANCY: Final = 0.06
 """Standard deviation of ln t around the best curve: smooth curves missed published grids by 3-7%."""
 BATCH_REACH: Final = 1.0
 """A measurement speaks for batches within a factor e of its own ..."""
-DRAFT_REACH: Final = 2.5
+DRAFT_REACH: Final = 1.5
 """... and for k within about this many."""
 WINDOW_NOISE: Final = 0.04
 """Standard deviation of ln t in one steady window."""
@@ -43,7 +47,8 @@ MEMORY_WEIGHT: Final = 30.0
 CELLS_MAX: Final = 48
 K0_CELL: Final = 0.05
 """Mean drafts per request-step below which a cell counts as a measurement of k=0."""
-_NEWTON_STEPS: Final = 15
+_NEWTON_STEPS: Final = 20
+_ENOUGH: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +146,28 @@ class StepTime:
         curve, _ = _curve(points, self._mode)
         return np.asarray(curve + _kernel(points, self._points) @ self._weights, float)
 
-    def covariance(self, points: Points) -> Floats:
-        """Posterior covariance of ln(seconds) between the points, shape (points, points)."""
+    def variance(self, points: Points) -> Floats:
+        """Posterior variance of ln(seconds) at each point."""
         kernel = _kernel(points, self._points)
         slopes = _curve(points, self._mode)[1] - kernel @ self._gain
-        discrepancy = _kernel(points, points) - kernel @ self._inverse @ kernel.T
-        return np.asarray(discrepancy + slopes @ self._parameter_covariance @ slopes.T, float)
+        return self._spread(DISCREPANCY**2, kernel, slopes)
+
+    def contrast(self, points: Points, references: Points) -> tuple[Floats, Floats]:
+        """Mean and variance of ln(t(point) / t(reference)), point by point.
+
+        Errors that both share cancel: where the two coincide the variance is 0.
+        """
+        kernel = _kernel(points, self._points) - _kernel(references, self._points)
+        curve, slopes = _curve(points, self._mode)
+        reference_curve, reference_slopes = _curve(references, self._mode)
+        apart = 2 * DISCREPANCY**2 * -np.expm1(-_distance(points, references))
+        variance = self._spread(apart, kernel, slopes - reference_slopes - kernel @ self._gain)
+        return curve - reference_curve + kernel @ self._weights, variance
+
+    def _spread(self, discrepancy: ArrayLike, kernel: Floats, slopes: Floats) -> Floats:
+        known = np.einsum("pc,pc->p", kernel @ self._inverse, kernel)
+        parameters = np.einsum("pi,pi->p", slopes @ self._parameter_covariance, slopes)
+        return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
 
     def parameters(self) -> dict[str, tuple[float, float]]:
         """Each parameter's posterior median and spread (standard deviation of its logarithm), by name."""
@@ -165,7 +186,7 @@ class StepTime:
 
 
 PARAMETERS: Final = (
-    "fixed_seconds", "saturation_tokens", "corner", "overhead", "per_draft", "kv_per_request",
+    "fixed_seconds", "saturation_tokens", "corner", "draft_weight", "overhead", "per_draft", "kv_per_request",
 )  # fmt: skip
 
 
@@ -175,59 +196,71 @@ def fit(table: StepTable, drafter: Drafter) -> StepTime | None:
 
 
 def _prior(drafter: Drafter) -> tuple[LogNormal, ...]:
-    return (FIXED_SECONDS, SATURATION_TOKENS, CORNER, drafter.overhead, drafter.per_draft, KV_PER_REQUEST)
+    return (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT, drafter.overhead, drafter.per_draft, KV_PER_REQUEST)
 
 
 def _curve(points: Points, mode: Floats) -> tuple[Floats, Floats]:
-    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 6).
+    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 7).
 
     For a cost that is a sum, the derivative by the logarithm of a factor is that factor's share of the cost.
     """
     log_fixed = mode[0]
-    saturation_tokens, corner, overhead, per_draft, kv = np.exp(mode[1:])
-    ratio = points.batch * (1 + points.drafts) / saturation_tokens
+    saturation_tokens, corner, weight, overhead, per_draft, kv = np.exp(mode[1:])
+    verified = 1 + weight * points.drafts
+    ratio = points.batch * verified / saturation_tokens
     power = ratio**corner
     roofline = (1 + power) ** (1 / corner)
     parts = np.stack([overhead * points.drafting, per_draft * points.drafts, kv * points.batch])
     total = roofline + parts.sum(axis=0)
     share = power / (1 + power)
-    by_saturation = -roofline * share
+    by_tokens = roofline * share
+    by_weight = by_tokens * (verified - 1) / verified
     by_corner = roofline * (share * np.log(ratio) - np.log1p(power) / corner)
-    slopes = np.stack([total, by_saturation, by_corner, *parts]) / total
+    slopes = np.stack([total, -by_tokens, by_corner, by_weight, *parts]) / total
     return log_fixed + np.log(total), slopes.T
 
 
 def _mode(points: Points, seen: Floats, inverse: Floats, center: Floats, precision: Floats) -> Floats:
     mode = center.copy()
-    mode[0] += float(np.mean(seen - _curve(points, center)[0]))  # the scale alone fits best here
+    curve, slopes = _curve(points, mode)
+    shift = float(np.mean(seen - curve))  # the scale alone fits best here
+    mode[0] += shift
+    curve = curve + shift
     damping = 1e-3
-    loss = _loss(points, seen, inverse, mode, center, precision)
+    loss = _loss(seen - curve, inverse, mode - center, precision)
     for _ in range(_NEWTON_STEPS):
-        curve, slopes = _curve(points, mode)
-        curvature = slopes.T @ inverse @ slopes + precision
-        gradient = slopes.T @ inverse @ (seen - curve) - precision @ (mode - center)
+        weighted = slopes.T @ inverse
+        curvature = weighted @ slopes + precision
+        gradient = weighted @ (seen - curve) - precision @ (mode - center)
         step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), gradient)
         candidate = mode + np.clip(step, -1.0, 1.0)
-        candidate_loss = _loss(points, seen, inverse, candidate, center, precision)
-        if candidate_loss <= loss:
-            done = loss - candidate_loss < 1e-9
-            mode, loss, damping = candidate, candidate_loss, damping / 4
-            if done:
-                break
-        else:
+        candidate_curve, candidate_slopes = _curve(points, candidate)
+        candidate_loss = _loss(seen - candidate_curve, inverse, candidate - center, precision)
+        if candidate_loss > loss:
             damping *= 8
+            continue
+        done = loss - candidate_loss < _ENOUGH * (1 + loss)
+        mode, curve, slopes, loss, damping = candidate, candidate_curve, candidate_slopes, candidate_loss, damping / 8
+        if done:
+            break
     return mode
 
 
-def _loss(points: Points, seen: Floats, inverse: Floats, mode: Floats, center: Floats, precision: Floats) -> float:
-    residual = seen - _curve(points, mode)[0]
-    return float(residual @ inverse @ residual + (mode - center) @ precision @ (mode - center))
+def _loss(residual: Floats, inverse: Floats, moved: Floats, precision: Floats) -> float:
+    return float(residual @ inverse @ residual + moved @ precision @ moved)
 
 
 def _kernel(left: Points, right: Points) -> Floats:
+    """Covariance of the discrepancy between every point on the left and every one on the right."""
     batch = np.abs(np.log(left.batch)[:, None] - np.log(right.batch)[None, :]) / BATCH_REACH
     drafts = np.abs(left.drafts[:, None] - right.drafts[None, :]) / DRAFT_REACH
     return np.asarray(DISCREPANCY**2 * np.exp(-batch - drafts), float)
+
+
+def _distance(left: Points, right: Points) -> Floats:
+    """The kernel's distance between two points, pair by pair."""
+    batch = np.abs(np.log(left.batch / right.batch)) / BATCH_REACH
+    return np.asarray(batch + np.abs(left.drafts - right.drafts) / DRAFT_REACH, float)
 
 
 def _steadiness(window: Window, batch: float) -> float:

@@ -1,6 +1,7 @@
 """The one error of observation: a page could not be had, or could not be believed."""
 
 import re
+from typing import Final
 
 from controller.reason import Reason
 
@@ -17,26 +18,27 @@ class ObserveError(Exception):
         self.message = message
 
 
+_CAUSES: Final = (
+    (r"Connection refused", "connection refused"),
+    (r"Name or service not known|nodename nor servname|getaddrinfo|NameResolution", "the host name is not known"),
+    (r"Failed to parse|Invalid URL|label", "the address is not a valid one"),
+    (r"No route to host", "no route to host"),
+    (r"Network is unreachable", "network is unreachable"),
+    (r"BadStatusLine|LineTooLong|got more than", "it does not answer in HTTP"),
+    (r"reset by peer|RemoteDisconnected|Connection aborted", "the connection was closed"),
+    (r"codec can't decode", "it is not UTF-8 text"),
+)
+
+
 def cause(error: BaseException) -> str:
     """The innermost cause of an error in a few words, without object addresses.
 
     >>> cause(OSError(2, "No such file or directory"))
     'No such file or directory'
+    >>> cause(ConnectionError("HTTPConnectionPool(...): [Errno 111] Connection refused"))
+    'connection refused'
     """
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return error.strerror.partition(" (")[0]  # without the address, which stands in the sentence already
     text = str(error)
-    for pattern, words in (
-        (r"Connection refused", "connection refused"),
-        (
-            r"Name or service not known|nodename nor servname|getaddrinfo|NameResolution",
-            "the host name is not known",
-        ),
-        (r"No route to host", "no route to host"),
-        (r"Network is unreachable", "network is unreachable"),
-        (r"CERTIFICATE_VERIFY_FAILED: ([^(\]]+)", ""),
-        (r"(?:reset by peer|RemoteDisconnected|Connection aborted)", "the connection was closed"),
-    ):
-        if match := re.search(pattern, text):
-            return words or match.group(1).strip()
-    return type(error).__name__
+    return next((words for pattern, words in _CAUSES if re.search(pattern, text)), type(error).__name__)

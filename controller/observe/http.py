@@ -3,16 +3,29 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from controller.clock import Clock
 from controller.observe.errors import ObserveError, cause
+from controller.plain import plain
 from controller.reason import Reason
 
 CHUNK_BYTES: Final = 64 * 1024
+_HEADERS: Final = {
+    "User-Agent": "adaptive-k",
+    "Accept-Encoding": "identity",  # a small compressed page could unpack to any size
+    "Connection": "close",  # a kept connection may be closed by the server just when the next pass asks
+}
+
+
+class _Session(requests.Session):
+    """Follows no redirect; requests would even read the whole body of one that is not followed."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: there is nowhere else to go."""
+        del resp
 
 
 class Fetcher:
@@ -34,13 +47,15 @@ class Fetcher:
             timeout_seconds: For the connection, for each read, and for the whole body together.
             limit_bytes: A larger body is refused before it is held in memory.
             token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
-            ca_file: PEM bundle to verify the server's certificate with, instead of the system's.
+            ca_file: PEM bundle to verify the server's certificate with, instead of the usual authorities.
         """
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._token_file = token_file
-        self._session = requests.Session()
+        self._ca_file = ca_file
+        self._session = _Session()
+        self._session.headers.update(_HEADERS)
         self._session.trust_env = False  # no proxy and no .netrc credentials for a server next door
         self._session.verify = str(ca_file) if ca_file else True
 
@@ -52,34 +67,25 @@ class Fetcher:
         """
         headers = {"Accept": accept, **bearer(self._token_file)}
         try:
-            with self._session.get(
-                url,
-                headers=headers,
-                stream=True,
-                allow_redirects=False,
-                timeout=self._timeout_seconds,
-            ) as response:
+            with self._session.get(url, headers=headers, stream=True, timeout=self._timeout_seconds) as response:
                 _refuse_status(response, url)
+                _refuse_compressed(response, url)
                 body = b"".join(self._chunks(response, url))
             return body.decode("utf-8")
         except requests.exceptions.SSLError as error:
-            raise ObserveError(
-                Reason.TLS_FAILED,
-                f"The certificate of {url} could not be verified ({cause(error)}): give its CA with --ca-file.",
-            ) from error
+            raise self._untrusted(url, str(error)) from error
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise self._timeout(url) from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.LocationValueError) as error:
+            raise ObserveError(
+                Reason.SERVER_UNREACHABLE,
+                f"No connection to {url} ({cause(error)}): check that vLLM runs, and that the address is its API "
+                "server's.",
+            ) from error
         except urllib3.exceptions.HTTPError as error:
             raise ObserveError(
                 Reason.PAGE_CUT,
-                f"{url} closed the connection in the middle of the page: it may be restarting. "
-                "It is tried again at the next pass.",
-            ) from error
-        except requests.exceptions.RequestException as error:
-            raise ObserveError(
-                Reason.SERVER_UNREACHABLE,
-                f"No connection to {url} ({cause(error)}): check that vLLM runs and that host and port are its "
-                "API server's.",
+                f"{url} closed the connection in the middle of the page: the server may be restarting. Try again.",
             ) from error
         except UnicodeDecodeError as error:
             raise ObserveError(
@@ -87,12 +93,14 @@ class Fetcher:
                 f"The answer of {url} is not text (byte {error.start} is not UTF-8): check that the address is "
                 "vLLM's API port, path /metrics.",
             ) from error
+        except OSError as error:  # all that requests lets through unwrapped
+            raise self._bad_ca_file() from error
 
     def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
         """What has arrived, as it arrives: a server that drips bytes meets the deadline all the same."""
         deadline = self._clock.monotonic_seconds() + self._timeout_seconds
         size = 0
-        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
             if size > self._limit_bytes:
                 raise ObserveError(
@@ -111,6 +119,26 @@ class Fetcher:
             "Look at its log; raise --timeout-seconds if it is only slow.",
         )
 
+    def _untrusted(self, url: str, error: str) -> ObserveError:
+        if "CERTIFICATE_VERIFY_FAILED" in error:
+            message = (
+                f"The certificate of {url} is for another host: use the host name that it was issued for."
+                if "is not valid for" in error
+                else f"The certificate of {url} is not trusted: give the authority that signed it with --ca-file."
+            )
+            return ObserveError(Reason.TLS_FAILED, message)
+        if "NO_CERTIFICATE" in error:
+            return self._bad_ca_file()
+        return ObserveError(
+            Reason.TLS_FAILED, f"No TLS with {url}: if the server has none, give its address with http://."
+        )
+
+    def _bad_ca_file(self) -> ObserveError:
+        return ObserveError(
+            Reason.FILE_UNREADABLE,
+            f"The CA file {self._ca_file} holds no readable certificate: give a PEM file with --ca-file.",
+        )
+
 
 def bearer(token_file: Path | None) -> dict[str, str]:
     """The Authorization header from a token file; empty without one. The token itself is never logged."""
@@ -120,12 +148,13 @@ def bearer(token_file: Path | None) -> dict[str, str]:
         token = token_file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ObserveError(
-            Reason.FILE_UNREADABLE, f"The token file {token_file} cannot be read ({cause(error)})."
+            Reason.FILE_UNREADABLE,
+            f"The token file {token_file} cannot be read ({cause(error)}): give a readable file with --token-file.",
         ) from error
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ObserveError(
             Reason.FILE_UNREADABLE,
-            f"The token file {token_file} does not hold one line of printable characters.",
+            f"The token file {token_file} does not hold a token: one line of letters, digits and signs is expected.",
         )
     return {"Authorization": f"Bearer {token}"}
 
@@ -135,7 +164,7 @@ def _refuse_status(response: requests.Response, url: str) -> None:
     if status == requests.codes.ok:
         return
     if 300 <= status < 400:
-        target = urlsplit(response.headers.get("Location", "")).netloc or "another path"
+        target = plain(response.headers.get("Location", "").partition("?")[0]) or "another address"
         raise ObserveError(
             Reason.SERVER_REDIRECTS,
             f"{url} redirects to {target} (status {status}); redirects are not followed, so that no token goes astray. "
@@ -151,3 +180,13 @@ def _refuse_status(response: requests.Response, url: str) -> None:
         f"{url} answered with status {status}: check that the address is vLLM's API port, path /metrics, and look "
         "at the server's log.",
     )
+
+
+def _refuse_compressed(response: requests.Response, url: str) -> None:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise ObserveError(
+            Reason.NOT_METRICS,
+            f"{url} answers in {plain(encoding, 20)}, although plain text was asked for: give vLLM's own address, "
+            "not that of a proxy in front.",
+        )

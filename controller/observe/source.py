@@ -20,10 +20,22 @@ class MetricsSource(Protocol):
 class ReplaySource:
     """Saved pages, read in order through the same path as live ones, so that a bug report is reproducible."""
 
-    def __init__(self, paths: Sequence[Path], interval_seconds: float | None = None) -> None:
-        """`interval_seconds` lies between one page and the next; None when it is not known."""
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        interval_seconds: float | None = None,
+        limit_bytes: int = 32 * 1024 * 1024,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            paths: Saved pages in order of time.
+            interval_seconds: Between one page and the next; None when it is not known.
+            limit_bytes: A larger page is refused.
+        """
         self._paths = tuple(paths)
         self._interval_seconds = interval_seconds
+        self._limit_bytes = limit_bytes
         self._next = 0
 
     def read(self) -> tuple[Snapshot, ...]:
@@ -33,14 +45,24 @@ class ReplaySource:
         at_seconds = None if self._interval_seconds is None else index * self._interval_seconds
         path = self._paths[index]
         try:
-            text = path.read_bytes().decode("utf-8")
+            return read_page(self._text(path), at_seconds)
+        except ObserveError as error:
+            raise ObserveError(error.reason, f"{path}: {error.message}") from error
+
+    def _text(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                body = file.read(self._limit_bytes + 1)
+            if len(body) > self._limit_bytes:
+                raise ObserveError(
+                    Reason.PAGE_TOO_LARGE,
+                    f"the saved page is larger than {self._limit_bytes} bytes. Check that it is vLLM's, or raise "
+                    "--page-limit-bytes.",
+                )
+            return body.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ObserveError(
                 Reason.FILE_UNREADABLE,
-                f"The saved page {path} cannot be read ({cause(error)}): save one with "
+                f"the saved page cannot be read ({cause(error)}). Save one with "
                 "`curl -s http://HOST:PORT/metrics > page.txt`.",
             ) from error
-        try:
-            return read_page(text, at_seconds)
-        except ObserveError as error:
-            raise ObserveError(error.reason, f"{path}: {error.message}") from error

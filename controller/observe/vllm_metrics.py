@@ -4,17 +4,17 @@ Names and meanings were read in vLLM 0.32 and 0.33 (`vllm/v1/metrics/loggers.py`
 A page carries thousands of lines; only those of the wanted samples are given to prometheus_client's parser.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
+from controller.plain import plain
 from controller.reason import Reason
 
 SPECULATION: Final = {
@@ -40,6 +40,9 @@ OPTIONAL: Final = {
     "num_requests_waiting": "waiting",
     "kv_cache_usage_perc": "kv_cache_usage",
 }
+_CUT: Final = (
+    "it is cut, or it comes from a vLLM older than 0.11 or started with --disable-log-stats. Fetch it again, whole."
+)
 CREATED: Final = "generation_tokens_created"
 """The `_created` twin of one counter, wanted by its exact name: it moves when the server restarts."""
 
@@ -50,7 +53,13 @@ _WANTED_LINE: Final = re.compile(
     r"^vllm[:_](?:" + "|".join(sorted(map(re.escape, WANTED))) + r")(?=[{ \t]).*$", re.MULTILINE
 )
 _ANY_VLLM: Final = re.compile(r"^vllm[:_]\w", re.MULTILINE)
-_ANY_SAMPLE: Final = re.compile(r"^(?:# (?:HELP|TYPE) )?[a-zA-Z_:][\w:]*(?:\{.*\})? \S+", re.MULTILINE)
+_ANY_SAMPLE: Final = re.compile(
+    r"^(?:# (?:HELP|TYPE) [a-zA-Z_:]"
+    r"|[a-zA-Z_:][\w:]*(?:\{.*\})?[ \t]+[-+]?(?:[.\d]\S*|Inf|NaN)(?:[ \t]+-?\d+)?[ \t\r]*$)",
+    re.MULTILINE,
+)
+LIMIT: Final = 1e18
+"""No counter of tokens, steps or seconds comes near: a larger value is damage."""
 
 
 def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...]:
@@ -70,7 +79,7 @@ def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...
     except ValueError as error:
         raise ObserveError(
             Reason.PAGE_CUT,
-            f"The metrics page cannot be parsed ({_shorten(str(error))}): it is cut or damaged. Fetch it again, whole.",
+            f"The metrics page cannot be parsed ({plain(str(error))}): it is cut or damaged. Fetch it again, whole.",
         ) from error
 
 
@@ -86,9 +95,11 @@ def snapshots(families: Iterable[Metric], at_seconds: float | None) -> tuple[Sna
             key = (sample.labels.get("model_name", ""), sample.labels.get("engine", "0"))
             _refuse_impossible(name, sample.value)
             if name == PER_POSITION:
-                positions[key][_position(sample.labels.get("position", ""))] = sample.value
+                _put(positions[key], _position(sample.labels.get("position", "")), name, sample.value)
             else:
-                values[key][name] = sample.value
+                _put(values[key], name, name, sample.value)
+    if not values:
+        raise ObserveError(Reason.PAGE_CUT, f"The page has vllm: series, but not vllm:{next(iter(LOAD))}: {_CUT}")
     return tuple(_snapshot(key, values[key], positions[key], at_seconds) for key in sorted(values))
 
 
@@ -103,8 +114,7 @@ def _snapshot(
     if missing:
         raise ObserveError(
             Reason.PAGE_CUT,
-            f"The page lacks vllm:{missing[0]} for model {key[0]!r}, engine {key[1]!r}: it is cut, or statistics are "
-            "disabled. Fetch it again, whole; do not start vLLM with --disable-log-stats.",
+            f"The page lacks vllm:{missing[0]} for model '{plain(key[0])}', engine '{plain(key[1])}': {_CUT}",
         )
     fields = {field: values.get(name, 0.0) for name, field in _PLAIN.items()}
     return Snapshot(
@@ -117,24 +127,37 @@ def _snapshot(
     )
 
 
+_Key = TypeVar("_Key", int, str)
+
+
+def _put(found: dict[_Key, float], key: _Key, name: str, value: float) -> None:
+    if key in found:
+        raise ObserveError(
+            Reason.BAD_SAMPLE,
+            f"vllm:{name} stands twice on the page for one engine: it seems to be the page of several servers put "
+            "together. Give the address of one vLLM server.",
+        )
+    found[key] = float(value)
+
+
 def _refuse_other_pages(text: str) -> None:
-    start = text[:200].lstrip()
-    if not start:
+    beginning = " ".join(text[:200].split())
+    if not beginning:
         raise ObserveError(
             Reason.PAGE_EMPTY,
             "The metrics page is empty: check that the address is vLLM's API port, path /metrics.",
         )
-    if start.startswith("<") or not _ANY_SAMPLE.search(text):
+    if beginning.startswith("<") or not _ANY_SAMPLE.search(text):
         raise ObserveError(
             Reason.NOT_METRICS,
-            f"The answer is not a metrics page (it begins {_shorten(start, 40)!r}): check that the address is "
+            f"The answer is not a metrics page (it begins '{plain(beginning, 40)}'): check that the address is "
             "vLLM's API port, path /metrics, with no login page or ingress in front.",
         )
     if not _ANY_VLLM.search(text):
         raise ObserveError(
             Reason.NOT_VLLM,
             "A metrics page, but without any vllm: series: this is another program's port, or vLLM was started "
-            "with --disable-log-stats.",
+            "with --disable-log-stats. Give the address of vLLM's API port, or start it without that flag.",
         )
     if not text.endswith("\n"):
         raise ObserveError(
@@ -144,11 +167,11 @@ def _refuse_other_pages(text: str) -> None:
 
 
 def _refuse_impossible(name: str, value: float) -> None:
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value < LIMIT:  # False for NaN, too
         raise ObserveError(
             Reason.BAD_SAMPLE,
-            f"vllm:{name} is {value}: a counter or gauge of vLLM is a finite number, never negative. This page is "
-            "not used; if it repeats, look at what stands between vLLM and adaptive-k.",
+            f"vllm:{name} is {plain(str(value), 20)}, which no counter or gauge of vLLM can be: this page is not used. "
+            "If it repeats, look at what stands between vLLM and adaptive-k.",
         )
 
 
@@ -156,11 +179,7 @@ def _position(label: str) -> int:
     if not label.isascii() or not label.isdigit() or len(label) > 3:
         raise ObserveError(
             Reason.BAD_SAMPLE,
-            f"vllm:{PER_POSITION} has position={_shorten(label, 20)!r}: a small whole number is expected.",
+            f"vllm:{PER_POSITION} has position='{plain(label, 20)}', where a small whole number is expected: this page "
+            "is not used. If it repeats, look at what stands between vLLM and adaptive-k.",
         )
     return int(label)
-
-
-def _shorten(text: str, limit: int = 80) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -151,7 +151,7 @@ def _refuse_restart(before: Snapshot, after: Snapshot) -> None:
     raise ObserveError(
         Reason.SERVER_RESTARTED,
         f"The server restarted inside the window ({what}), or the pages are of different servers or in the wrong "
-        "order: this window is not used, the next one starts from the newer page.",
+        "order: this window is not used. Watch another one, or give the pages of one server in order of time.",
     )
 
 
@@ -185,7 +185,7 @@ def _refuse_contradiction(window: Window) -> None:
     raise ObserveError(
         Reason.COUNTERS_DISAGREE,
         f"The server's counters contradict each other ({what}): this window is not used. If it repeats, "
-        "save two pages of /metrics and report them.",
+        "save two pages of /metrics and report them to adaptive-k.",
     )
 
 

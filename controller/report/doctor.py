@@ -9,11 +9,11 @@ from controller.model.drafter import METHODS, Drafting, Method
 from controller.observe.errors import ObserveError
 from controller.observe.inspect import Identity, Launch
 from controller.observe.snapshot import Snapshot
+from controller.plain import plain
+from controller.report.document import FIXED_K
 
 DYNAMIC_SINCE: Final = (0, 24)
 """vLLM's first version with `num_speculative_tokens_per_batch_size`."""
-FIXED_K: Final = frozenset({"suffix", "medusa", "ngram_gpu", "extract_hidden_states"})
-"""Methods that assert k == num_speculative_tokens: a schedule kills the engine (vLLM 0.32, V1 runner)."""
 
 
 class Level(StrEnum):
@@ -57,7 +57,7 @@ def text(findings: tuple[Finding, ...]) -> str:
     """The findings as people read them; levels are words, not colours."""
     lines = []
     for finding in findings:
-        lines.append(f"{finding.level.value:8} {finding.topic}: {finding.text}")
+        lines.append(f"{finding.level.value:8} {finding.topic}: {plain(finding.text, 1000)}")
         if finding.fix:
             lines.append(f"{'':8} -> {finding.fix}")
     return "\n".join(lines)

@@ -14,6 +14,9 @@ from controller.decide.decision import Bounded, Decision
 VERSION: Final = 1
 """Raised when a key changes its meaning or disappears; new keys do not raise it."""
 
+FIXED_K: Final = frozenset({"suffix", "medusa", "ngram_gpu", "extract_hidden_states"})
+"""Methods that assert k == num_speculative_tokens: a schedule kills the engine (vLLM 0.32, V1 runner)."""
+
 
 def document(cycle: Cycle) -> dict[str, Any]:
     """A cycle as plain values, ready for JSON or YAML."""
@@ -41,12 +44,17 @@ def schema() -> dict[str, Any]:
 def speculative_config(engine: EngineCycle, method: str | None) -> dict[str, Any] | None:
     """What to put into `--speculative-config` for the recommended schedule; None when nothing could be judged.
 
-    The drafter's model, where the method has one, is the operator's own and stays as it is.
+    The drafter's model, where the method has one, is the operator's own and stays as it is. A method that wants one
+    fixed k gets the one for the present load, and nothing where that is k=0: vLLM must then do without speculation.
     """
     if not engine.decision.schedule or engine.k_max is None:
         return None
+    named: dict[str, Any] = {"method": method} if method else {}
+    if method in FIXED_K:
+        k = engine.k_max if engine.decision.k is None else engine.decision.k
+        return {**named, "num_speculative_tokens": k} if k > 0 else None
     return {
-        **({"method": method} if method else {}),
+        **named,
         "num_speculative_tokens": engine.k_max,
         "num_speculative_tokens_per_batch_size": [list(each) for each in engine.decision.schedule],
     }

@@ -6,37 +6,35 @@ from controller.act.actuator import Outcome
 from controller.cycle import Cycle, EngineCycle
 from controller.decide.decision import Action, Bounded
 from controller.model.economics import Score
+from controller.plain import plain
 from controller.report.document import speculative_config
 
 
 def table(cycle: Cycle, method: str | None = None) -> str:
-    """A cycle in words and a table for each engine; failures come first."""
-    parts = [f"error: {failure.message}" for failure in cycle.failures]
-    parts.extend(_engine(engine, method) for engine in cycle.engines)
-    return "\n\n".join(parts)
+    """A cycle in words and a table for each engine; engines of which only a failure is known are left out."""
+    known = (engine for engine in cycle.engines if engine.window is not None or not cycle.failures)
+    return "\n\n".join(_engine(engine, method) for engine in known)
 
 
 def line(engine: EngineCycle) -> str:
-    """One engine in one line, for the demo and the log.
-
-    The columns are: load, k now, k recommended, acceptance length, gain, margin.
-    """
+    """One engine in one line, for the demo: load, acceptance, k now, the k that looks best and its gain, the answer."""
     decision, window = engine.decision, engine.window
-    if decision.batch is None or window is None:
+    if decision.batch is None or decision.k_best is None or window is None:
         return f"{decision.reason.value}: {decision.sentence}"
-    k = "-" if decision.k is None else str(decision.k)
-    gain = f"{decision.gain.value - 1:+6.1%}" if decision.gain and decision.action is not Action.HOLD else "     -"
+    best = decision.scores[decision.k_best]
+    gain = Bounded(best.gain_ratio - 1, best.gain_low - 1, best.gain_high - 1)
     length = window.mean_acceptance_length
+    answer = "hold" if decision.action is Action.HOLD else f"k={decision.k}"
     return (
-        f"batch {decision.batch:6.1f}   acceptance length {length or float('nan'):4.2f}   "
-        f"k {_k_now(decision.k_now):>4} -> {k:>2}   gain {gain}   margin {_margin_text(decision.margin):>7}   "
-        f"{decision.reason.value}"
+        f"batch {decision.batch:5.1f}   acceptance length {'   -' if length is None else f'{length:4.2f}'}   "
+        f"k now {_k_now(decision.k_now)}, best {best.k} {_margin_text(gain):>7} {_range(gain):20}   "
+        f"-> {answer:5} {decision.reason.value}"
     )
 
 
 def _engine(engine: EngineCycle, method: str | None) -> str:
     decision = engine.decision
-    title = f"{engine.model_name} (engine {engine.engine})"
+    title = f"{plain(engine.model_name)} (engine {plain(engine.engine)})"
     lines = [title, "=" * len(title), *_facts(engine)]
     if decision.scores:
         lines += ["", *_scores(engine)]

@@ -11,18 +11,26 @@ from controller.cycle import Cycle, EngineCycle
 _LOG: Final = logging.getLogger("adaptive_k")
 
 
+class _Lines(logging.Formatter):
+    """Every line is one JSON object: our events as they are, and what a library warns of as an event `log`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        text = super().format(record)
+        return text if record.name == _LOG.name else _line("log", record.created, logger=record.name, message=text)
+
+
 def configure() -> None:
     """Send the log to stderr, one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    _LOG.handlers = [handler]
+    handler.setFormatter(_Lines("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     _LOG.setLevel(logging.INFO)
-    _LOG.propagate = False
 
 
 def event(name: str, unix_seconds: float, **fields: Any) -> None:
     """Log one event."""
-    _LOG.info(json.dumps({"time": utc_text(unix_seconds), "event": name, **fields}))
+    _LOG.info(_line(name, unix_seconds, **fields))
 
 
 def log_cycle(cycle: Cycle) -> None:
@@ -53,6 +61,10 @@ def _decision(engine: EngineCycle) -> dict[str, Any]:
         "outcome": engine.outcome.value,
         "message": decision.sentence,
     }
+
+
+def _line(name: str, unix_seconds: float, **fields: Any) -> str:
+    return json.dumps({"time": utc_text(unix_seconds), "event": name, **fields})
 
 
 def _rounded(value: float | None) -> float | None:

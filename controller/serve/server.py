@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -40,7 +40,7 @@ class Server:
         host, _, port = listen.rpartition(":")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host.strip("[]"), int(port)), family=family)
-        self._server = create_server(
+        self._server: Any = create_server(  # the stubs take its trigger for a number
             self._application,
             sockets=[self._socket],
             threads=THREADS,
@@ -63,9 +63,16 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
-        self._server.close()
+        """Stop serving; connections that are open are cut, so that none of them holds up the end."""
+        self._server.trigger.pull_trigger(self._close_in_loop)
         self._thread.join(timeout=5.0)
+        self._server.task_dispatcher.shutdown(timeout=1)
+
+    def _close_in_loop(self) -> None:
+        """Runs in the thread of the loop: nobody else may close sockets that it polls."""
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.close()
 
     def publish(self, cycle: Cycle) -> None:
         """Make a cycle the one that is served."""

@@ -16,8 +16,24 @@ from controller.cycle import Cycle, EngineCycle
 from controller.decide.decision import Action, Bounded
 from controller.reason import Reason
 
+_OUTCOMES: Final = (
+    (Action.CHANGE, Reason.FASTER_K),
+    (Action.DISABLE, Reason.SPECULATION_LOSES),
+    (Action.HOLD, Reason.BEST_ALREADY),
+    (Action.HOLD, Reason.GAIN_BELOW_MINIMUM),
+    (Action.HOLD, Reason.GAIN_UNCERTAIN),
+    (Action.HOLD, Reason.COOLDOWN),
+    (Action.HOLD, Reason.WARMING_UP),
+    (Action.HOLD, Reason.NOT_ENOUGH_EVIDENCE),
+    (Action.HOLD, Reason.IDLE),
+    (Action.HOLD, Reason.NOTHING_DRAFTED),
+    (Action.HOLD, Reason.NO_SPECULATION),
+)
+"""Every way in which a decision can end; the other reasons are those of failures."""
+_FAILURES: Final = tuple(reason for reason in Reason if reason not in {reason for _, reason in _OUTCOMES})
 PREFIX: Final = "adaptive_k_"
 ENGINE_LABELS: Final = ("model_name", "engine")
+_Outcome = tuple[str, str, Action, Reason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +43,7 @@ class _State:
     cycle: Cycle | None = None
     last_success_unix_seconds: float | None = None
     last_change_unix_seconds: float | None = None
-    decisions: Counter[tuple[str, str, Action, Reason]] = field(default_factory=Counter)
+    decisions: Counter[_Outcome] = field(default_factory=Counter)
     failures: Counter[Reason] = field(default_factory=Counter)
 
 
@@ -51,10 +67,7 @@ class Telemetry(Collector):
             cycle=cycle,
             last_success_unix_seconds=state.last_success_unix_seconds if cycle.failure else cycle.at_unix_seconds,
             last_change_unix_seconds=cycle.at_unix_seconds if changed else state.last_change_unix_seconds,
-            decisions=state.decisions
-            + Counter(
-                (engine.model_name, engine.engine, engine.decision.action, engine.decision.reason) for engine in decided
-            ),
+            decisions=_counted(state.decisions, decided),
             failures=state.failures + Counter(failure.reason for failure in cycle.failures),
         )
 
@@ -72,9 +85,18 @@ class Telemetry(Collector):
         yield from _acceptance(engines)
 
 
+def _counted(decisions: Counter[_Outcome], decided: list[EngineCycle]) -> Counter[_Outcome]:
+    """The counts with these decisions; an engine seen for the first time starts from 0 in every outcome."""
+    engines = {(engine.model_name, engine.engine) for engine in decided}
+    counted = Counter({(*engine, *outcome): 0 for engine in engines for outcome in _OUTCOMES})
+    counted.update(decisions)
+    counted.update((each.model_name, each.engine, each.decision.action, each.decision.reason) for each in decided)
+    return counted
+
+
 def _process(state: _State) -> Iterator[Metric]:
     failures = CounterMetricFamily(f"{PREFIX}failures", "Passes or windows that could not be used.", labels=["reason"])
-    for reason in Reason:
+    for reason in _FAILURES:
         failures.add_metric([reason.value], state.failures[reason])
     yield failures
     decisions = CounterMetricFamily(

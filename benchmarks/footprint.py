@@ -1,0 +1,156 @@
+"""What adaptive-k costs: start, memory, parsing, one pass, and the simulator's speed.
+
+    python benchmarks/footprint.py [--json] [--repeats N]
+
+Seconds are medians of several runs with their range; on a shared machine read them as an order of magnitude.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from math import log
+from pathlib import Path
+
+from controller.decide.policy import PolicySettings, PolicyState, Situation, decide
+from controller.model.acceptance import AcceptanceEvidence, estimate
+from controller.model.drafter import HEAD, Drafting
+from controller.model.economics import Market
+from controller.model.step_time import Cell, StepTable, fit
+from controller.observe.vllm_metrics import read_page
+from controller.simulator.engine import StepEngine
+from controller.simulator.scenario import Phase
+from controller.simulator.scenarios import SCENARIOS
+
+PAGES = Path(__file__).parent.parent / "tests" / "data" / "vllm_pages"
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: what, its samples, the unit they are shown in, and what is hoped for."""
+
+    key: str
+    name: str
+    samples: tuple[float, ...]
+    unit: str
+    target: str
+
+    @property
+    def median(self) -> float:
+        """The number to quote."""
+        return statistics.median(self.samples)
+
+    def line(self) -> str:
+        """A line of the table."""
+        spread = f"{min(self.samples):.4g} - {max(self.samples):.4g}"
+        return f"{self.name:52}{self.median:10.4g} {self.unit:6} ({spread:>17})   {self.target}"
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="medians only, machine-readable")
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="runs of each (default 7)")
+    options = parser.parse_args()
+    rows = [*replay(options.repeats), parse(options.repeats), one_pass(options.repeats), *simulator(options.repeats)]
+    if options.json:
+        print(json.dumps({row.key: row.median for row in rows}, indent=2))
+        return 0
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    print(f"{'':52}{'median':>10} {'':6} ({'range':>17})   target")
+    for row in rows:
+        print(row.line())
+    return 0
+
+
+def replay(repeats: int) -> list[Row]:
+    """`controller recommend --source` on two saved pages, as a whole process."""
+    command = [
+        sys.executable, "-m", "controller", "recommend", "-o", "json", "--source",
+        str(PAGES / "vllm-0.32-ngram-before.txt"), str(PAGES / "vllm-0.32-ngram-after.txt"),
+    ]  # fmt: skip
+    seconds, mebibytes = [], []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds.append(time.perf_counter() - began)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0, "recommend failed"
+        mebibytes.append(usage.ru_maxrss / 1024)
+    return [
+        Row("recommend_replay_seconds", "recommend --source, whole process", tuple(seconds), "s", "under 0.5 s"),
+        Row("recommend_replay_mib", "its peak memory", tuple(mebibytes), "MiB", "under 80 MiB"),
+    ]
+
+
+def parse(repeats: int) -> Row:
+    """A page of 1 MB to a `Snapshot`: a real page with the families we do not read repeated under other models."""
+    page = (PAGES / "vllm-0.32-ngram-after.txt").read_text("utf-8")
+    extra = [line for line in page.splitlines(keepends=True) if "_bucket{" in line]
+    text = page
+    while len(text) < MEGABYTE:
+        text += "".join(extra)
+    return Row("parse_1mb_seconds", "1 MB page to Snapshot", timed(lambda: read_page(text), repeats), "s", "0.025 s")
+
+
+def one_pass(repeats: int) -> Row:
+    """Estimate and decide for a schedule of nine ranges, k up to 16, from 20 measured cells."""
+    counts = tuple(100_000 * 0.8**j for j in range(17))
+    evidence = AcceptanceEvidence(at_risk=counts[:16], accepted=counts[1:], draft_tokens=16 * counts[0])
+    cells = tuple(
+        Cell(float(batch), float(k), float(k > 0), log(0.01 * (1 + batch * (1 + k) / 200 + 0.05 * k)), 10.0)
+        for batch, k in product((1, 4, 16, 64, 256), (0, 2, 8, 16))
+    )
+
+    def work() -> None:
+        step_time = fit(StepTable(cells), HEAD)
+        assert step_time is not None
+        market = Market(estimate(evidence, HEAD), step_time, Drafting.FIXED, 16, 16.0)
+        decide(market, Situation(30.0, 16.0), PolicyState(), PolicySettings())
+
+    milliseconds = tuple(1e3 * each for each in timed(work, 5 * repeats))
+    return Row("pass_ms_median", "one estimate-and-decide pass, k up to 16", milliseconds, "ms", "")
+
+
+def simulator(repeats: int) -> list[Row]:
+    """Simulated seconds per second, at a closed loop of one batch."""
+    rows = []
+    for batch in (1, 64, 256):
+        ratios = tuple(_real_time_ratio(batch, 3) for _ in range(repeats))
+        target = "at least 200" if batch == 64 else ""
+        rows.append(
+            Row(f"simulator_x_batch_{batch}", f"simulator, times real time at batch {batch}, k=3", ratios, "x", target)
+        )
+    return rows
+
+
+def _real_time_ratio(batch: int, k: int, seconds: float = 60.0) -> float:
+    phases = (Phase(0, (("chat", 1.0),), concurrency=batch),)
+    engine = StepEngine(replace(SCENARIOS["steady-chat"], phases=phases), schedule=((1, 256, k),))
+    engine.advance_to(20)
+    began = time.perf_counter()
+    engine.advance_to(20 + seconds)
+    return seconds / (time.perf_counter() - began)
+
+
+def timed(work: Callable[[], object], repeats: int) -> tuple[float, ...]:
+    """Seconds of each run, after one that is not counted."""
+    work()
+    samples: list[float] = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        samples.append(time.perf_counter() - began)
+    return tuple(samples)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

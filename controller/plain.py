@@ -1,0 +1,13 @@
+"""Text from outside, made fit for a terminal and a sentence."""
+
+
+def plain(text: str, limit: int = 80) -> str:
+    r"""Foreign text on one line, short, and without characters that steer a terminal.
+
+    >>> plain("two\nlines, \x1b[31mred")
+    'two\\nlines, \\x1b[31mred'
+    >>> plain("meta-llama/Llama-3.1-8B", 10)
+    'meta-llam…'
+    """
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: limit + 1])
+    return shown if len(text) <= limit and len(shown) <= limit else f"{shown[: limit - 1]}…"
