@@ -22,7 +22,8 @@ from controller.decide.policy import PolicySettings, PolicyState, Situation, dec
 from controller.model.acceptance import AcceptanceEvidence, estimate
 from controller.model.drafter import HEAD, Drafting
 from controller.model.economics import Market
-from controller.model.step_time import Cell, StepTable, fit
+from controller.model.step_table import Cell, StepTable
+from controller.model.step_time import fit
 from controller.observe.vllm_metrics import read_page
 from controller.simulator.engine import StepEngine
 from controller.simulator.scenario import Phase

@@ -29,7 +29,8 @@ import numpy as np
 from controller.model.acceptance import from_mean_length, from_rates
 from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
 from controller.model.speedup import acceptance_from_mean_length, expected_tokens
-from controller.model.step_time import Cell, Points, StepTime
+from controller.model.step_table import Cell, StepTable
+from controller.model.step_time import StepGrid, StepTime
 
 CELLS_NEEDED = 4
 """Fewer timed cells say too little about leaving one out."""
@@ -99,10 +100,6 @@ class CostErrors:
             "saturated_regret_mean": _mean(self.saturated_regret),
             "cells": len(self.step),
         }
-
-
-Predictor = Callable[[Sequence[CostRow], Sequence[CostRow]], np.ndarray]
-"""Timed rows and rows to predict -> seconds."""
 
 
 def main() -> int:
@@ -248,7 +245,8 @@ def judge_cost(configs: Mapping[str, Sequence[CostRow]], say: Callable[..., None
         ):
             for known, wanted in splits:
                 _score(own[name], known, wanted, timed, drafter)
-        full_regret += regrets(timed, _ours(drafter)(timed, timed), {row.batch for row in timed})
+        model = StepTime(StepTable(tuple(map(_cell, timed))), drafter)
+        full_regret += regrets(timed, predict(model, timed)[0], {row.batch for row in timed})
         say(f"\n{config}")
         for name, errors in own.items():
             _say_cost(say, name, errors)
@@ -290,12 +288,11 @@ def _score(
 ) -> None:
     batches = {row.batch for row in wanted}
     truth = np.array([row.seconds for row in wanted], float)
-    model = StepTime([_cell(row) for row in known], drafter)
-    points = _points(wanted)
-    log_seconds, deviation = model.log_seconds(points), np.sqrt(model.variance(points))
-    errors.step += np.abs(np.exp(log_seconds) / truth - 1).tolist()
-    errors.inside += (np.abs(log_seconds - np.log(truth)) <= 1.645 * deviation).tolist()
-    errors.regret += regrets(rows, np.exp(model.log_seconds(_points(rows))), batches)
+    model = StepTime(StepTable(tuple(map(_cell, known))), drafter)
+    predicted, deviation = predict(model, wanted)
+    errors.step += np.abs(predicted / truth - 1).tolist()
+    errors.inside += (np.abs(np.log(predicted / truth)) <= 1.645 * deviation).tolist()
+    errors.regret += regrets(rows, predict(model, rows)[0], batches)
     for predictor, step_errors, found_regrets in (
         (linear, errors.seed_step, errors.seed_regret),
         (saturated, errors.saturated_step, errors.saturated_regret),
@@ -305,11 +302,14 @@ def _score(
         step_errors.extend(np.abs(predictor(known, wanted) / truth - 1).tolist())
 
 
-def _ours(drafter: Drafter) -> Predictor:
-    def predict(known: Sequence[CostRow], rows: Sequence[CostRow]) -> np.ndarray:
-        return np.exp(StepTime([_cell(row) for row in known], drafter).log_seconds(_points(rows)))
-
-    return predict
+def predict(model: StepTime, rows: Sequence[CostRow]) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of each row's step, and the standard deviation of their logarithm."""
+    seconds, deviation = [], []
+    for row in rows:
+        here: StepGrid = model.grid([row.batch], np.array([float(row.k)]), np.array([float(row.k > 0)]))
+        seconds.append(math.exp(here.log_seconds[0, 0]))
+        deviation.append(math.sqrt(here.variance[0, 0]))
+    return np.array(seconds), np.array(deviation)
 
 
 def linear(known: Sequence[CostRow], rows: Sequence[CostRow]) -> np.ndarray:
@@ -377,10 +377,6 @@ def regrets(rows: Sequence[CostRow], predicted: np.ndarray, batches: set[float])
 def _cell(row: CostRow) -> Cell:
     assert row.seconds is not None
     return Cell(row.batch, float(row.k), float(row.k > 0), math.log(row.seconds), CELL_WEIGHT)
-
-
-def _points(rows: Sequence[CostRow]) -> Points:
-    return Points.of([row.batch for row in rows], [row.k for row in rows])
 
 
 def _say_cost(say: Callable[..., None], name: str, errors: CostErrors) -> None:

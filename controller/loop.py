@@ -14,7 +14,8 @@ from controller.decide.present import Present, present
 from controller.model.acceptance import Acceptance, AcceptanceEvidence, estimate, observed
 from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
 from controller.model.economics import Market
-from controller.model.step_time import StepTable, fit
+from controller.model.step_table import StepTable
+from controller.model.step_time import fit
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
 from controller.observe.source import MetricsSource

@@ -23,15 +23,18 @@ def demo(options: DemoOptions) -> int:
     """A simulated server whose traffic changes, and the recommendation that follows it, window by window."""
     _refuse_unknown(options.scenario)
     clock = SystemClock()
-    with SimulatedServer(options.scenario, seed=options.seed, speed=options.speed) as server:
-        say(f"simulated vLLM server at {server.url}: {SCENARIOS[options.scenario].description}")
+    scenario = SCENARIOS[options.scenario]
+    with SimulatedServer(scenario, seed=options.seed, speed=options.speed) as server:
+        say(f"simulated vLLM server at {server.url}: {scenario.description}")
         say(f"{options.window_seconds:g} simulated seconds a line, {options.speed:g} times faster than real time\n")
         source = HttpSource(server.url, clock, Fetcher(clock))
-        method = Method(SCENARIOS[options.scenario].method)
+        method = Method(scenario.method) if scenario.speculates else None
         loop = Controller(source, clock, RecommendOnly(), PolicySettings(), method=method)
+        began = clock.monotonic_seconds()
         cycle = loop.step()
         for number in range(1, options.passes + 1):
-            clock.wait(options.window_seconds / options.speed, threading.Event())
+            due = began + number * options.window_seconds / options.speed
+            clock.wait(due - clock.monotonic_seconds(), threading.Event())
             cycle = loop.step()
             for text in [cycle.failure.message] if cycle.failure else map(line, cycle.engines):
                 print(f"{number * options.window_seconds:5.0f} s   {text}", flush=True)

@@ -196,7 +196,7 @@ def _against_no_speculation(margin: Bounded) -> Bounded:
 
 
 def _baseline(market: Market, now: Situation) -> Baseline:
-    return Baseline.MEASURED if market.step_time.measured(now.batch, 0.0) else Baseline.MODELLED
+    return Baseline.MEASURED if market.step_time.table.measured(now.batch, 0.0) else Baseline.MODELLED
 
 
 def _sentence(decision: Decision, best: Score, drafts: float, settings: PolicySettings) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from controller.model.acceptance import Acceptance
 from controller.model.drafter import Drafting
-from controller.model.step_time import Points, StepTime
+from controller.model.step_time import StepTime
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ class Market:
 
     def drafts_per_step(self, k: float) -> float:
         """Mean draft tokens per request-step when k is asked for."""
-        return float(self._points([1.0], np.array([k])).drafts[0])
+        return float(self._drafted_at(np.array([k]))[0][0])
 
     def prices(self, batches: Sequence[float], reference_k: float) -> "Prices":
         """Every k from 0 to k_max at each batch, compared with `reference_k` (which may lie between whole k).
@@ -88,30 +88,27 @@ class Market:
         of ln t(k) - ln t(reference), from the step-time posterior.
         """
         ks = np.arange(self.k_max + 1.0)
-        points = self._points(batches, ks)
-        step_mean, step_variance = self.step_time.contrast(points, self._points(batches, np.full_like(ks, reference_k)))
-        tokens, slopes = self._tokens(ks)
-        reference_tokens, reference_slopes = self._tokens(np.array([reference_k]))
-        shape = (len(batches), len(ks))
-        log_tokens = np.log(tokens)
-        log_seconds = self.step_time.log_seconds(points).reshape(shape)
-        gain_variance = step_variance.reshape(shape) + self._token_variance(slopes - reference_slopes)
+        with_reference = np.append(ks, reference_k)  # the last one
+        steps = self.step_time.grid(batches, *self._drafted_at(with_reference))
+        log_seconds = np.maximum.accumulate(
+            steps.log_seconds[:, :-1], axis=1
+        )  # another draft never makes a step shorter
+        reference_log_seconds = np.array([[np.interp(reference_k, ks, row)] for row in log_seconds])
+        tokens, slopes = self._tokens(with_reference)
+        token_variance = self._token_variance(slopes)[:-1]
+        gain_variance = steps.contrast_variance[:, :-1] + self._token_variance(slopes - slopes[-1])[:-1]
         return Prices(
             batches=np.asarray(batches, float),
-            tokens=tokens,
+            tokens=tokens[:-1],
             log_seconds=log_seconds,
-            deviation=np.sqrt(self.step_time.variance(points).reshape(shape) + self._token_variance(slopes)),
-            log_gain=log_tokens - np.log(reference_tokens) - step_mean.reshape(shape),
+            deviation=np.sqrt(steps.variance[:, :-1] + token_variance),
+            log_gain=np.log(tokens[:-1] / tokens[-1]) - log_seconds + reference_log_seconds,
             gain_deviation=np.sqrt(gain_variance),
         )
 
-    def _points(self, batches: Sequence[float], ks: Floats) -> Points:
-        """Every batch with every k, flat, the batches outermost."""
-        asked = self._asked(ks)
-        drafts = self.coverage * (asked @ self._drafted())
-        batch, drafts = np.broadcast_arrays(np.asarray(batches, float)[:, None], drafts[None, :])
-        drafting = np.broadcast_to(self.coverage * np.minimum(1.0, ks), batch.shape)
-        return Points(batch.ravel(), drafts.ravel(), drafting.ravel())
+    def _drafted_at(self, ks: Floats) -> tuple[Floats, Floats]:
+        """Mean drafts per request-step at each k, and the share of request-steps that draft."""
+        return self.coverage * (self._asked(ks) @ self._drafted()), self.coverage * np.minimum(1.0, ks)
 
     def _tokens(self, ks: Floats) -> tuple[Floats, Floats]:
         """E(k), and d ln E(k) / d logit(hazard_i) = (1 - a_i) coverage (sum of the S_j asked for, j >= i) / E(k)."""

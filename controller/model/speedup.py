@@ -5,6 +5,7 @@ Leviathan, Kalman and Matias, "Fast Inference from Transformers via Speculative 
 """
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,8 @@ Floats = NDArray[np.float64]
 
 _BISECTION_STEPS: Final = 60
 """Halvings of [0, 1]: beyond the precision of a float."""
+_BATCH_LIMIT: Final = 2.0**20
+"""A crossover beyond this batch is none: no server decodes a million requests at once."""
 
 
 def expected_tokens(alpha: ArrayLike, k: ArrayLike) -> Floats:
@@ -175,6 +178,79 @@ def saturation(batch: ArrayLike, half_batch: float) -> Floats:
     return np.asarray(requests / (requests + half_batch), float)
 
 
-def _refuse_outside(values: NDArray[np.float64], low: float, high: float, name: str) -> None:
+def crossover_batch(alpha: float, c: float, half_batch: float) -> float:
+    """The batch from which k=0 is best: B* = half_batch (alpha - c) / (1 - alpha + c).
+
+    With cost(k) = 1 + (c + lambda(B)) k the first draft pays while alpha > c + lambda(B), and where the first does
+    not pay none does; B* solves alpha = c + B* / (B* + half_batch).
+
+    Args:
+        alpha: Acceptance rate, 0 to 1.
+        c: Draft step / target step, 0 or more; as a share of the k=0 step at any batch.
+        half_batch: As in `saturation`; above 0.
+
+    Returns:
+        Decoding requests: 0 where speculation never pays (alpha <= c), infinite for a free drafter that is always
+        right.
+
+    Raises:
+        ValueError: An argument outside its range.
+
+    >>> round(crossover_batch(0.7, 0.1, 64.0), 6)
+    96.0
+    >>> crossover_batch(0.1, 0.2, 64.0), crossover_batch(1.0, 0.0, 64.0)
+    (0.0, inf)
+    """
+    _refuse_outside(np.asarray(alpha), 0.0, 1.0, "alpha")
+    _refuse_outside(np.asarray(c), 0.0, math.inf, "c")
+    saturation(0.0, half_batch)  # its refusal of half_batch
+    if alpha <= c:
+        return 0.0
+    gap = 1.0 - alpha + c
+    return math.inf if gap <= 0.0 else half_batch * (alpha - c) / gap
+
+
+def crossover_batch_of(tokens: ArrayLike, relative_cost: Callable[[float], ArrayLike]) -> float:
+    """The batch from which k=0 is best, for any acceptance and any cost; by bisection.
+
+    Speculation pays at a batch while some k >= 1 has E(k) > cost(k). `crossover_batch` is the closed form for a
+    constant rate and cost 1 + (c + lambda(B)) k; an overhead for drafting at all, or acceptance by position, have none.
+
+    Args:
+        tokens: E(k) = 1 + S_1 + ... + S_k for k = 0..k_max, shape (k_max + 1,).
+        relative_cost: From a batch to step time at k / step time at 0, same shape. Where it never falls as the batch
+            grows there is one crossover; otherwise one of several is found.
+
+    Returns:
+        Decoding requests; 0 where speculation pays at no batch, infinite where it still pays at a million requests.
+
+    Raises:
+        ValueError: Without a single draft, or tokens outside 1..k+1.
+
+    >>> tokens = expected_tokens(0.7, np.arange(6))
+    >>> cost = lambda batch: 1 + (0.1 + saturation(batch, 64.0)) * np.arange(6)
+    >>> round(crossover_batch_of(tokens, cost), 6)
+    96.0
+    """
+    worth = np.asarray(tokens, float)
+    if worth.ndim != 1 or worth.size < 2:
+        raise ValueError(f"tokens is outside what has a crossover: k=0 and at least one draft are needed, got {worth}")
+    _refuse_outside(worth, 1.0, np.arange(worth.size) + 1.0 + 1e-9, "tokens of k=0, 1, ...")
+
+    def pays(batch: float) -> bool:
+        return bool(np.any(worth[1:] > np.asarray(relative_cost(batch), float)[1:]))
+
+    low, high = 0.0, _BATCH_LIMIT
+    if not pays(low):
+        return 0.0
+    if pays(high):
+        return math.inf
+    for _ in range(_BISECTION_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if pays(middle) else (low, middle)
+    return (low + high) / 2
+
+
+def _refuse_outside(values: Floats, low: float, high: ArrayLike, name: str) -> None:
     if not np.all((values >= low) & (values <= high)):  # NaN fails too
-        raise ValueError(f"{name} is outside {low:g}..{high:g}: {values}")
+        raise ValueError(f"{name} is outside {low:g}..{np.max(high):g}: {values}")

@@ -1,27 +1,27 @@
 """Seconds of an engine step at (batch, k): a roofline with priors, corrected by what was measured.
 
-    ln t(B, m) = ln t0 + ln[ (1 + (n / n0)^q)^(1/q) + o g + d m + b B ] + delta(B, m)
+    ln t(B, m) = ln t0 + ln[ (1 + (n / n0)^q)^(1/q) + o g + d m + b B + x [n > limit] ] + delta(B, m)
 
 with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all.
 t0 is the fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
 lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner; r what a draft token weighs in verification
-against another request; o the overhead of drafting, d the drafter's cost per token and b the KV cache's per request,
-all three as shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured
-often, the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics
-this is universal kriging with an informative prior.
+against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request and x
+the cliff beyond the CUDA-graph capture limit where that is known, all four as shares of t0. Each has a log-normal
+prior. delta is a Gaussian process: where a cell (batch, k) was measured often, the measurement overrides the curve;
+nearby it pulls; far away the curve and its bounds stand. In geostatistics this is universal kriging with an informative
+prior.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from controller.model.drafter import Drafter, LogNormal
-from controller.observe.window import Window
+from controller.model.step_table import WINDOW_NOISE, StepTable
 
 Floats = NDArray[np.float64]
 
@@ -34,206 +34,183 @@ DRAFT_WEIGHT: Final = LogNormal(0.6, 0.2)
 """Tokens of one request share their cache and, in a mixture of experts, many experts: on both published grids by batch
 and k a draft token weighs less than another request (.6 and .9)."""
 KV_PER_REQUEST: Final = LogNormal(0.0015, 1.0)
+CLIFF: Final = LogNormal(1.0, 1.0)
+"""Steps beyond the capture limit were seen to cost up to five times more."""
 DISCREPANCY: Final = 0.06
 """Standard deviation of ln t around the best curve: smooth curves missed published grids by 3-7%."""
 BATCH_REACH: Final = 1.0
 """A measurement speaks for batches within a factor e of its own ..."""
 DRAFT_REACH: Final = 1.5
 """... and for k within about this many."""
-WINDOW_NOISE: Final = 0.04
-"""Standard deviation of ln t in one steady window."""
-MEMORY_WEIGHT: Final = 30.0
-"""A cell remembers about this many windows."""
-CELLS_MAX: Final = 48
-K0_CELL: Final = 0.05
-"""Mean drafts per request-step below which a cell counts as a measurement of k=0."""
+PARAMETERS: Final = (
+    "fixed_seconds", "saturation_tokens", "corner", "draft_weight", "overhead", "per_draft", "kv_per_request", "cliff",
+)  # fmt: skip
+IDENTIFIED: Final = 0.5
+"""A parameter counts as measured when the data narrowed its prior's spread below this share."""
 _NEWTON_STEPS: Final = 20
-_ENOUGH: Final = 1e-6
+_ENOUGH: Final = 1e-5
+"""The search ends when a step improves the loss, which is in units of variances, by less than this share."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """Mean step at about one (batch, drafts per request-step), with old windows faded.
+class Parameter:
+    """One parameter of the curve: posterior median, spread (standard deviation of its logarithm), and the prior's."""
+
+    median: float
+    spread: float
+    prior: LogNormal
+
+    @property
+    def identified(self) -> bool:
+        """Whether it was measured rather than assumed."""
+        return self.spread < IDENTIFIED * self.prior.spread
+
+
+@dataclass(frozen=True, slots=True)
+class StepGrid:
+    """Predictions for every batch at every k, arrays of shape (batch, k).
 
     Attributes:
-        batch: Mean decoding requests.
-        drafts: Mean draft tokens per request-step.
-        drafting: Share of request-steps that drafted.
-        log_seconds: Mean of ln(step seconds).
-        weight: Windows behind it, in units of a steady window.
+        log_seconds: Posterior mean of ln t.
+        variance: Its posterior variance.
+        contrast_variance: Posterior variance of ln(t(k) / t(last k)): what both share cancels.
     """
 
-    batch: float
-    drafts: float
-    drafting: float
-    log_seconds: float
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class StepTable:
-    """Every cell in memory, the most recent last."""
-
-    cells: tuple[Cell, ...] = ()
-
-    def with_window(self, window: Window) -> "StepTable":
-        """The table after one more window; unchanged by an idle one.
-
-        Windows of unsteady load weigh less: the mean latency is weighted by requests and the mean batch by steps,
-        so they belong together only where the batch hardly moved. Prompts in the same steps stretch them, too.
-        """
-        batch, seconds = window.decode_batch, window.step_seconds
-        if not batch or not seconds or window.request_steps < 1:
-            return self
-        fresh = Cell(
-            batch=max(1.0, batch),
-            drafts=window.draft_tokens / window.request_steps,
-            drafting=window.drafting_share or 0.0,
-            log_seconds=math.log(seconds),
-            weight=_steadiness(window, batch),
-        )
-        return self.with_cell(fresh)
-
-    def with_cell(self, fresh: Cell) -> "StepTable":
-        """The table with one more measurement, merged into the cell it falls into."""
-        key = _cell_key(fresh)
-        same = (cell for cell in self.cells if _cell_key(cell) == key)
-        others = (cell for cell in self.cells if _cell_key(cell) != key)
-        return StepTable((*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:])
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """Places to predict a step at, one array element each: batch, drafts per request-step, share that drafts."""
-
-    batch: Floats
-    drafts: Floats
-    drafting: Floats
-
-    @staticmethod
-    def of(batch: ArrayLike, drafts: ArrayLike, drafting: ArrayLike | None = None) -> "Points":
-        """Broadcast to one flat shape; without a share, every step with drafts > 0 drafts."""
-        share = np.minimum(1.0, np.asarray(drafts, float)) if drafting is None else np.asarray(drafting, float)
-        arrays = np.broadcast_arrays(np.asarray(batch, float), np.asarray(drafts, float), share)
-        return Points(*(np.ravel(array) for array in arrays))
+    log_seconds: Floats
+    variance: Floats
+    contrast_variance: Floats
 
 
 class StepTime:
     """The posterior of ln(step seconds), ready to be asked. Built by `fit`; holds no state that changes."""
 
-    __slots__ = ("_gain", "_inverse", "_mode", "_parameter_covariance", "_points", "_weights", "cells")
+    __slots__ = (
+        "_capture_limit",
+        "_covariance",
+        "_drafts",
+        "_gain",
+        "_inverse",
+        "_log_batch",
+        "_mode",
+        "_prior",
+        "_weights",
+        "table",
+    )  # fmt: skip
 
-    def __init__(self, cells: Sequence[Cell], drafter: Drafter) -> None:
+    def __init__(self, table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> None:
         """Finds the parameters' posterior mode by damped Gauss-Newton, and what the cells add to the curve."""
-        self.cells = tuple(cells)
-        self._points = Points.of(
-            [cell.batch for cell in cells], [cell.drafts for cell in cells], [cell.drafting for cell in cells]
-        )
-        seen = np.array([cell.log_seconds for cell in cells])
-        noise = np.array([WINDOW_NOISE**2 / cell.weight for cell in cells])
-        self._inverse: Floats = np.linalg.inv(_kernel(self._points, self._points) + np.diag(noise)).astype(float)
-        prior = _prior(drafter)
-        center = np.array([math.log(each.median) for each in prior])
-        precision = np.diag([each.spread**-2.0 for each in prior])
-        self._mode = _mode(self._points, seen, self._inverse, center, precision)
-        curve, jacobian = _curve(self._points, self._mode)
+        self.table = table
+        self._capture_limit = capture_limit_tokens
+        batch, self._drafts, drafting, seen, weight = np.array(
+            [(cell.batch, cell.drafts, cell.drafting, cell.log_seconds, cell.weight) for cell in table.cells]
+        ).T
+        self._log_batch = np.log(batch)
+        kernel = _nearness(self._log_batch, self._log_batch, BATCH_REACH)
+        kernel *= DISCREPANCY**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
+        self._inverse: Floats = np.linalg.inv(kernel + np.diag(WINDOW_NOISE**2 / weight)).astype(float)
+        self._prior = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT,
+                       drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF)  # fmt: skip
+        inputs = _Inputs.of(batch, self._drafts, drafting, capture_limit_tokens)
+        self._mode, curve, slopes, precision = _mode(inputs, seen, self._inverse, self._prior)
         self._weights = self._inverse @ (seen - curve)
-        self._parameter_covariance = np.linalg.inv(precision + jacobian.T @ self._inverse @ jacobian)
-        self._gain = self._inverse @ jacobian
+        self._gain = self._inverse @ slopes
+        self._covariance: Floats = np.linalg.inv(precision + slopes.T @ self._gain).astype(float)
 
-    def log_seconds(self, points: Points) -> Floats:
-        """Posterior mean of ln(seconds) at each point."""
-        curve, _ = _curve(points, self._mode)
-        return np.asarray(curve + _kernel(points, self._points) @ self._weights, float)
+    def grid(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> StepGrid:
+        """Predictions for each batch at each (drafts per request-step, share that drafts)."""
+        batch = np.asarray(batches, float)
+        shape = (len(batch), len(drafts))
+        near = DISCREPANCY**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
+        kernel = near[:, None, :] * _nearness(drafts, self._drafts, DRAFT_REACH)[None, :, :]
+        flat = [np.broadcast_to(each, shape).ravel() for each in (batch[:, None], drafts, drafting)]
+        curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], self._capture_limit), self._mode)
+        slopes = slopes.reshape(*shape, -1) - kernel @ self._gain
+        apart = 2 * DISCREPANCY**2 * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
+        return StepGrid(
+            log_seconds=curve.reshape(shape) + kernel @ self._weights,
+            variance=self._variance(DISCREPANCY**2, kernel, slopes),
+            contrast_variance=self._variance(apart, kernel - kernel[:, -1:], slopes - slopes[:, -1:]),
+        )
 
-    def variance(self, points: Points) -> Floats:
-        """Posterior variance of ln(seconds) at each point."""
-        kernel = _kernel(points, self._points)
-        slopes = _curve(points, self._mode)[1] - kernel @ self._gain
-        return self._spread(DISCREPANCY**2, kernel, slopes)
-
-    def contrast(self, points: Points, references: Points) -> tuple[Floats, Floats]:
-        """Mean and variance of ln(t(point) / t(reference)), point by point.
-
-        Errors that both share cancel: where the two coincide the variance is 0.
-        """
-        kernel = _kernel(points, self._points) - _kernel(references, self._points)
-        curve, slopes = _curve(points, self._mode)
-        reference_curve, reference_slopes = _curve(references, self._mode)
-        apart = 2 * DISCREPANCY**2 * -np.expm1(-_distance(points, references))
-        variance = self._spread(apart, kernel, slopes - reference_slopes - kernel @ self._gain)
-        return curve - reference_curve + kernel @ self._weights, variance
-
-    def _spread(self, discrepancy: ArrayLike, kernel: Floats, slopes: Floats) -> Floats:
-        known = np.einsum("pc,pc->p", kernel @ self._inverse, kernel)
-        parameters = np.einsum("pi,pi->p", slopes @ self._parameter_covariance, slopes)
-        return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
-
-    def parameters(self) -> dict[str, tuple[float, float]]:
-        """Each parameter's posterior median and spread (standard deviation of its logarithm), by name."""
-        spread = np.sqrt(np.diag(self._parameter_covariance))
+    def parameters(self) -> dict[str, Parameter]:
+        """The curve's parameters by name."""
+        spread = np.sqrt(np.diag(self._covariance)).tolist()
         return {
-            name: (math.exp(mode), float(deviation))
-            for name, mode, deviation in zip(PARAMETERS, self._mode, spread, strict=True)
+            name: Parameter(math.exp(mode), deviation, prior)
+            for name, mode, deviation, prior in zip(PARAMETERS, self._mode.tolist(), spread, self._prior, strict=True)
         }
 
-    def measured(self, batch: float, drafts: float) -> bool:
-        """Whether a step at this load was measured rather than modelled: a cell within 1.5x of it, and the same k."""
-        return any(
-            abs(math.log(cell.batch / batch)) <= math.log(1.5) and abs(cell.drafts - drafts) <= K0_CELL
-            for cell in self.cells
-        )
+    def _variance(self, discrepancy: float | Floats, kernel: Floats, slopes: Floats) -> Floats:
+        known = np.einsum("bkc,bkc->bk", kernel @ self._inverse, kernel)
+        parameters = np.einsum("bki,bki->bk", slopes @ self._covariance, slopes)
+        return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
 
 
-PARAMETERS: Final = (
-    "fixed_seconds", "saturation_tokens", "corner", "draft_weight", "overhead", "per_draft", "kv_per_request",
-)  # fmt: skip
-
-
-def fit(table: StepTable, drafter: Drafter) -> StepTime | None:
+def fit(table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> StepTime | None:
     """The step-time posterior from a table and the drafter's prior; None while nothing was measured."""
-    return StepTime(table.cells, drafter) if table.cells else None
+    return StepTime(table, drafter, capture_limit_tokens) if table.cells else None
 
 
-def _prior(drafter: Drafter) -> tuple[LogNormal, ...]:
-    return (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT, drafter.overhead, drafter.per_draft, KV_PER_REQUEST)
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What the curve needs of each point, and never changes while its parameters are searched for."""
+
+    log_batch: Floats
+    batch: Floats
+    drafts: Floats
+    drafting: Floats
+    beyond: Floats
+
+    @staticmethod
+    def of(batch: Floats, drafts: Floats, drafting: Floats, capture_limit_tokens: float) -> "_Inputs":
+        beyond = (batch * (1 + drafts) > capture_limit_tokens).astype(float)
+        return _Inputs(np.log(batch), batch, drafts, drafting, beyond)
 
 
-def _curve(points: Points, mode: Floats) -> tuple[Floats, Floats]:
-    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 7).
+def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
+    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 8).
 
     For a cost that is a sum, the derivative by the logarithm of a factor is that factor's share of the cost.
     """
-    log_fixed = mode[0]
-    saturation_tokens, corner, weight, overhead, per_draft, kv = np.exp(mode[1:])
-    verified = 1 + weight * points.drafts
-    ratio = points.batch * verified / saturation_tokens
-    power = ratio**corner
-    roofline = (1 + power) ** (1 / corner)
-    parts = np.stack([overhead * points.drafting, per_draft * points.drafts, kv * points.batch])
-    total = roofline + parts.sum(axis=0)
-    share = power / (1 + power)
-    by_tokens = roofline * share
-    by_weight = by_tokens * (verified - 1) / verified
-    by_corner = roofline * (share * np.log(ratio) - np.log1p(power) / corner)
-    slopes = np.stack([total, -by_tokens, by_corner, by_weight, *parts]) / total
-    return log_fixed + np.log(total), slopes.T
+    corner, weight, overhead, per_draft, kv, cliff = np.exp(mode[2:]).tolist()
+    extra = weight * points.drafts
+    log_ratio = points.log_batch + np.log1p(extra) - mode[1]
+    power = np.exp(corner * log_ratio)
+    log_one = np.log1p(power)
+    roofline = np.exp(log_one / corner)
+    by_tokens = roofline * (power / (1 + power))
+    slopes = np.empty((8, len(extra)))
+    slopes[1] = -by_tokens
+    slopes[2] = by_tokens * log_ratio - roofline * (log_one / corner)
+    slopes[3] = by_tokens * (extra / (1 + extra))
+    slopes[4] = overhead * points.drafting
+    slopes[5] = per_draft * points.drafts
+    slopes[6] = kv * points.batch
+    slopes[7] = cliff * points.beyond
+    total = roofline + slopes[4:].sum(axis=0)
+    slopes[0] = total
+    slopes /= total
+    return mode[0] + np.log(total), slopes.T
 
 
-def _mode(points: Points, seen: Floats, inverse: Floats, center: Floats, precision: Floats) -> Floats:
+def _mode(
+    points: _Inputs, seen: Floats, inverse: Floats, prior: Sequence[LogNormal]
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """The parameters' posterior mode, the curve and its slopes there, and the prior's precision."""
+    center = np.array([math.log(each.median) for each in prior])
+    precision = np.diag([each.spread**-2.0 for each in prior])
     mode = center.copy()
     curve, slopes = _curve(points, mode)
     shift = float(np.mean(seen - curve))  # the scale alone fits best here
     mode[0] += shift
     curve = curve + shift
-    damping = 1e-3
-    loss = _loss(seen - curve, inverse, mode - center, precision)
+    loss, damping = _loss(seen - curve, inverse, mode - center, precision), 1e-3
     for _ in range(_NEWTON_STEPS):
         weighted = slopes.T @ inverse
         curvature = weighted @ slopes + precision
         gradient = weighted @ (seen - curve) - precision @ (mode - center)
-        step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), gradient)
-        candidate = mode + np.clip(step, -1.0, 1.0)
+        curvature[np.diag_indices_from(curvature)] *= 1 + damping
+        candidate = mode + np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
         candidate_curve, candidate_slopes = _curve(points, candidate)
         candidate_loss = _loss(seen - candidate_curve, inverse, candidate - center, precision)
         if candidate_loss > loss:
@@ -243,50 +220,13 @@ def _mode(points: Points, seen: Floats, inverse: Floats, center: Floats, precisi
         mode, curve, slopes, loss, damping = candidate, candidate_curve, candidate_slopes, candidate_loss, damping / 8
         if done:
             break
-    return mode
+    return mode, curve, slopes, precision
 
 
 def _loss(residual: Floats, inverse: Floats, moved: Floats, precision: Floats) -> float:
     return float(residual @ inverse @ residual + moved @ precision @ moved)
 
 
-def _kernel(left: Points, right: Points) -> Floats:
-    """Covariance of the discrepancy between every point on the left and every one on the right."""
-    batch = np.abs(np.log(left.batch)[:, None] - np.log(right.batch)[None, :]) / BATCH_REACH
-    drafts = np.abs(left.drafts[:, None] - right.drafts[None, :]) / DRAFT_REACH
-    return np.asarray(DISCREPANCY**2 * np.exp(-batch - drafts), float)
-
-
-def _distance(left: Points, right: Points) -> Floats:
-    """The kernel's distance between two points, pair by pair."""
-    batch = np.abs(np.log(left.batch / right.batch)) / BATCH_REACH
-    return np.asarray(batch + np.abs(left.drafts - right.drafts) / DRAFT_REACH, float)
-
-
-def _steadiness(window: Window, batch: float) -> float:
-    """Weight of a window, 1 for steady load: its noise grows with the move of the batch and with prompt tokens."""
-    moved = abs(window.running - batch) / batch if window.running > 0 else 0.0
-    prompt_share = window.prompt_tokens / (window.prompt_tokens + window.generated_tokens + window.draft_tokens + 1.0)
-    preempted = window.preemptions / (window.steps + 1.0)
-    noise = WINDOW_NOISE + 0.3 * min(1.0, moved) + 0.15 * prompt_share + preempted
-    few = window.request_steps / (window.request_steps + 50.0)
-    return few * (WINDOW_NOISE / noise) ** 2
-
-
-def _cell_key(cell: Cell) -> tuple[int, int]:
-    """Cells are a quarter of a doubling wide in batch, and half a draft in k; k=0 has its own."""
-    drafts = 0 if cell.drafts < K0_CELL else 1 + round(2 * cell.drafts)
-    return (round(4 * math.log2(cell.batch)), drafts)
-
-
-def _merged(old: Cell, fresh: Cell) -> Cell:
-    kept = min(old.weight, max(0.0, MEMORY_WEIGHT - fresh.weight))
-    weight = kept + fresh.weight
-    part = fresh.weight / weight
-    return Cell(
-        batch=math.exp((1 - part) * math.log(old.batch) + part * math.log(fresh.batch)),
-        drafts=(1 - part) * old.drafts + part * fresh.drafts,
-        drafting=(1 - part) * old.drafting + part * fresh.drafting,
-        log_seconds=(1 - part) * old.log_seconds + part * fresh.log_seconds,
-        weight=weight,
-    )
+def _nearness(left: Floats, right: Floats, reach: float) -> Floats:
+    """exp(-|difference| / reach) between every element on the left and every one on the right."""
+    return np.asarray(np.exp(np.abs(left[:, None] - right[None, :]) / -reach), float)

@@ -1,17 +1,15 @@
 """The sidecar's own port: /metrics, /livez, /readyz, /recommendation. Read-only; nothing here changes a server."""
 
 import json
-import socket
-import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from waitress.server import create_server
 
 from controller.clock import Clock
 from controller.cycle import Cycle
+from controller.listener import Listener
 from controller.report.document import document
 from controller.serve.telemetry import Telemetry
 
@@ -38,11 +36,10 @@ class Server:
         registry.register(self._telemetry)
         self._metrics = make_wsgi_app(registry)
         host, _, port = listen.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host.strip("[]"), int(port)), family=family)
-        self._server: Any = create_server(  # the stubs take its trigger for a number
+        self._listener = Listener(
             self._application,
-            sockets=[self._socket],
+            host.strip("[]"),
+            int(port),
             threads=THREADS,
             connection_limit=CONNECTIONS,
             channel_timeout=IDLE_SECONDS,
@@ -51,28 +48,19 @@ class Server:
             ident="adaptive-k",
             clear_untrusted_proxy_headers=True,
         )
-        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     @property
     def port(self) -> int:
         """The port in use; the chosen one for port 0."""
-        return int(self._socket.getsockname()[1])
+        return self._listener.port
 
     def start(self) -> None:
         """Serve in the background."""
-        self._thread.start()
+        self._listener.start()
 
     def close(self) -> None:
-        """Stop serving; connections that are open are cut, so that none of them holds up the end."""
-        self._server.trigger.pull_trigger(self._close_in_loop)
-        self._thread.join(timeout=5.0)
-        self._server.task_dispatcher.shutdown(timeout=1)
-
-    def _close_in_loop(self) -> None:
-        """Runs in the thread of the loop: nobody else may close sockets that it polls."""
-        for channel in list(self._server.active_channels.values()):
-            channel.handle_close()
-        self._server.close()
+        """Stop serving."""
+        self._listener.close()
 
     def publish(self, cycle: Cycle) -> None:
         """Make a cycle the one that is served."""

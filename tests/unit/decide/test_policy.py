@@ -16,7 +16,8 @@ from controller.decide.policy import PolicySettings, PolicyState, Situation, dec
 from controller.model.acceptance import estimate, observed
 from controller.model.drafter import HEAD, Drafting
 from controller.model.economics import Market
-from controller.model.step_time import Cell, StepTime
+from controller.model.step_table import Cell, StepTable
+from controller.model.step_time import StepTime
 from controller.reason import Reason
 
 SHARP, DULL = (0.85, 0.8, 0.78, 0.76), (0.3, 0.2, 0.2, 0.2)
@@ -42,7 +43,9 @@ def market(hazards: tuple[float, ...], drafts: int = 20_000, cells: tuple[Cell, 
     """A market with those hazards and, unless told otherwise, step times that were measured everywhere."""
     counted = window(drafted(hazards, drafts, 4), drafts=drafts)
     acceptance = estimate(observed(None, counted, Drafting.FIXED, 4.0), HEAD)
-    return Market(acceptance, StepTime(Grid().cells() if cells is None else cells, HEAD), Drafting.FIXED, 4, 4.0)
+    return Market(
+        acceptance, StepTime(StepTable(Grid().cells() if cells is None else cells), HEAD), Drafting.FIXED, 4, 4.0
+    )
 
 
 def decided(

@@ -14,14 +14,15 @@ from controller.model.acceptance import estimate, observed
 from controller.model.drafter import HEAD, LOOKUP, Drafting
 from controller.model.economics import Market
 from controller.model.speedup import expected_tokens, optimal_k, speedup
-from controller.model.step_time import Cell, StepTime
+from controller.model.step_table import Cell, StepTable
+from controller.model.step_time import StepTime
 
 
 def market(alpha: float, cells: tuple[Cell, ...], k: int = 8, drafts: int = 100_000) -> Market:
     """A market of a constant acceptance rate and the measured cells."""
     counted = window(drafted((alpha,) * k, drafts, k), drafts=drafts)
     acceptance = estimate(observed(None, counted, Drafting.FIXED, None), HEAD)
-    return Market(acceptance, StepTime(cells, HEAD), Drafting.FIXED, k, float(k))
+    return Market(acceptance, StepTime(StepTable(cells), HEAD), Drafting.FIXED, k, float(k))
 
 
 def linear_cells(c: float, k_max: int = 8, weight: float = 1e4) -> tuple[Cell, ...]:
@@ -32,7 +33,7 @@ def linear_cells(c: float, k_max: int = 8, weight: float = 1e4) -> tuple[Cell, .
 @pytest.mark.parametrize(("alpha", "c"), list(product((0.3, 0.5, 0.7, 0.9), (0.05, 0.3))))
 def test_with_constant_acceptance_and_linear_cost_the_prices_are_the_textbook(alpha: float, c: float) -> None:
     """Tokens per step and the ratio to k=0 agree with Leviathan's formulas within 1.5%, and so does the choice."""
-    scores = market(alpha, linear_cells(c)).scores(1.0, 0.0)
+    scores = market(alpha, linear_cells(c)).prices([1.0], 0.0).scores(0)
     ks = np.arange(9)
     np.testing.assert_allclose([s.tokens_per_step for s in scores], expected_tokens(alpha, ks), rtol=0.015)
     np.testing.assert_allclose([s.gain_ratio for s in scores], speedup(alpha, ks, c), rtol=0.015)
@@ -42,13 +43,13 @@ def test_with_constant_acceptance_and_linear_cost_the_prices_are_the_textbook(al
 
 def test_the_gain_over_the_reference_itself_is_one_and_certain() -> None:
     """Errors that both sides share cancel."""
-    score = market(0.6, linear_cells(0.1)).scores(1.0, 4.0)[4]
+    score = market(0.6, linear_cells(0.1)).prices([1.0], 4.0).scores(0)[4]
     assert (score.gain_ratio, score.gain_low, score.gain_high) == (1.0, 1.0, 1.0)
 
 
 def test_bounds_of_a_gain_are_tighter_than_those_of_two_throughputs() -> None:
     """Dividing bounds would count the shared error twice."""
-    scores = market(0.6, (Cell(1.0, 8.0, 1.0, math.log(0.03), 10.0),), drafts=500).scores(1.0, 8.0)
+    scores = market(0.6, (Cell(1.0, 8.0, 1.0, math.log(0.03), 10.0),), drafts=500).prices([1.0], 8.0).scores(0)
     divided = scores[7].tokens_per_second_low / scores[8].tokens_per_second_high
     assert scores[7].gain_low > divided
 
@@ -56,7 +57,7 @@ def test_bounds_of_a_gain_are_tighter_than_those_of_two_throughputs() -> None:
 @given(st.floats(0.02, 0.98), st.floats(0, 8), st.floats(1, 300))
 def test_bounds_surround_their_value_and_tokens_stay_in_range(alpha: float, reference: float, batch: float) -> None:
     """low <= value <= high, and 1 <= E(k) <= k + 1, for any reference between whole k."""
-    for score in market(alpha, linear_cells(0.1), drafts=1000).scores(batch, reference):
+    for score in market(alpha, linear_cells(0.1), drafts=1000).prices([batch], reference).scores(0):
         assert 1.0 <= score.tokens_per_step <= score.k + 1.0
         assert score.tokens_per_second_low <= score.tokens_per_second <= score.tokens_per_second_high
         assert score.gain_low <= score.gain_ratio <= score.gain_high
@@ -72,7 +73,7 @@ def test_lookup_drafting_reproduces_what_was_observed() -> None:
     """Asked for k_max, the model's tokens and drafts per request-step are those of the n-gram capture."""
     counted = window((366.0, 151.0, 89.0, 47.0), drafts=939, draft_tokens=3433, request_steps=1444)
     evidence = observed(None, counted, Drafting.VARIABLE, None)
-    step_time = StepTime((Cell(4.0, 2.4, 0.65, math.log(0.009), 1.0),), LOOKUP)
+    step_time = StepTime(StepTable((Cell(4.0, 2.4, 0.65, math.log(0.009), 1.0),)), LOOKUP)
     here = Market(estimate(evidence, LOOKUP), step_time, Drafting.VARIABLE, 4, evidence.mean_draft_length)
     assert here.tokens_per_step(4) == pytest.approx(1 + 653 / 1444, rel=0.01)
     assert here.drafts_per_step(4) == pytest.approx(3433 / 1444, rel=0.01)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from windows import window
 
-from controller.model.drafter import HEAD, UNKNOWN
-from controller.model.step_time import CELLS_MAX, MEMORY_WEIGHT, Cell, Points, StepTable, StepTime, fit
+from controller.model.drafter import HEAD, UNKNOWN, Drafter
+from controller.model.step_table import CELLS_MAX, MEMORY_WEIGHT, Cell, StepTable
+from controller.model.step_time import StepTime, fit
 
 
 def truth(batch: float, k: float) -> float:
@@ -27,27 +28,35 @@ def cell(batch: float, k: float, weight: float = 10.0) -> Cell:
 GRID = tuple(cell(batch, k) for batch, k in product((1, 4, 16, 64, 256), (0, 1, 3, 5)))
 
 
+def model_of(*cells: Cell, drafter: Drafter = HEAD, capture_limit_tokens: float = math.inf) -> StepTime:
+    """The posterior from these cells."""
+    return StepTime(StepTable(cells), drafter, capture_limit_tokens)
+
+
+def log_seconds(model: StepTime, batch: float, *ks: float) -> list[float]:
+    """ln t at these k."""
+    drafts = np.array(ks, float)
+    return model.grid([batch], drafts, np.minimum(1.0, drafts)).log_seconds[0].tolist()
+
+
 def ratio_deviation(model: StepTime, batch: float, k: float, reference: float) -> float:
     """Standard deviation of ln(t(k) / t(reference))."""
-    both = model.covariance(Points.of(batch, [k, reference]))
-    return math.sqrt(max(0.0, both[0, 0] - 2 * both[0, 1] + both[1, 1]))
+    drafts = np.array([k, reference], float)
+    return math.sqrt(model.grid([batch], drafts, np.minimum(1.0, drafts)).contrast_variance[0, 0])
 
 
 def test_where_a_cell_was_measured_the_measurement_wins() -> None:
     """Within 2% of every measured cell, though the curve is of another shape."""
-    model = StepTime(GRID, HEAD)
+    model = model_of(*GRID)
     for each in GRID:
-        assert model.log_seconds(Points.of(each.batch, each.drafts))[0] == pytest.approx(each.log_seconds, abs=0.02)
+        assert log_seconds(model, each.batch, each.drafts) == [pytest.approx(each.log_seconds, abs=0.02)]
 
 
 def test_left_out_cells_inside_the_grid_are_predicted_within_a_few_percent() -> None:
     """Mean error at most 6% for cells of batches 4..64, each predicted from all others."""
     inner = [each for each in GRID if 4 <= each.batch <= 64]
     errors = [
-        abs(
-            StepTime([c for c in GRID if c is not each], HEAD).log_seconds(Points.of(each.batch, each.drafts))[0]
-            - each.log_seconds
-        )
+        abs(log_seconds(model_of(*(c for c in GRID if c is not each)), each.batch, each.drafts)[0] - each.log_seconds)
         for each in inner
     ]
     assert np.mean(errors) <= 0.06
@@ -55,21 +64,21 @@ def test_left_out_cells_inside_the_grid_are_predicted_within_a_few_percent() -> 
 
 def test_when_k_never_varied_the_bounds_of_another_k_are_wide_and_of_this_k_narrow() -> None:
     """Cost is not identified at one k: the ratio to k=0 is known within tens of percent, not within a few."""
-    model = StepTime([cell(16, 5)], UNKNOWN)
+    model = model_of(cell(16, 5), drafter=UNKNOWN)
     assert ratio_deviation(model, 16, 5, 5) < 0.01
     assert ratio_deviation(model, 16, 0, 5) > 0.15
 
 
 def test_a_second_k_makes_the_ratio_known() -> None:
     """Measuring k=0 and k=5 at a load leaves a few percent between them."""
-    model = StepTime([cell(16, 5), cell(16, 0)], UNKNOWN)
+    model = model_of(cell(16, 5), cell(16, 0), drafter=UNKNOWN)
     assert ratio_deviation(model, 16, 0, 5) < 0.05
 
 
 def test_the_choice_does_not_depend_on_the_unit_of_time() -> None:
     """Ten times slower steps, ten times the prediction, the same ratios."""
     slow = [Cell(c.batch, c.drafts, c.drafting, c.log_seconds + math.log(10), c.weight) for c in GRID]
-    here, there = (StepTime(cells, HEAD).log_seconds(Points.of(8, [0, 2, 5])) for cells in (GRID, slow))
+    here, there = (np.array(log_seconds(model_of(*cells), 8, 0, 2, 5)) for cells in (GRID, slow))
     np.testing.assert_allclose(there - here, math.log(10), atol=0.01)
 
 
@@ -77,18 +86,17 @@ def test_the_choice_does_not_depend_on_the_unit_of_time() -> None:
 @given(st.permutations(GRID))
 def test_the_order_of_measurements_does_not_matter(cells: list[Cell]) -> None:
     """The posterior is a function of the set of cells."""
-    places = Points.of([2, 32, 100], [1, 2, 5])
-    np.testing.assert_allclose(
-        StepTime(GRID, HEAD).log_seconds(places), StepTime(cells, HEAD).log_seconds(places), atol=1e-3
-    )
+    for batch in (2, 32, 100):
+        ours, theirs = (log_seconds(model_of(*each), batch, 1, 2, 5) for each in (GRID, cells))
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
 def test_only_a_measured_k0_counts_as_measured() -> None:
     """A cell at k=1 or at a batch far away is no baseline."""
-    model = StepTime([cell(16, 0), cell(64, 1)], HEAD)
-    assert model.measured(18, 0)
-    assert not model.measured(64, 0)
-    assert not model.measured(2, 0)
+    table = StepTable((cell(16, 0), cell(64, 1)))
+    assert table.measured(18, 0)
+    assert not table.measured(64, 0)
+    assert not table.measured(2, 0)
 
 
 def test_windows_of_one_load_share_a_cell_and_its_weight_is_bounded() -> None:
@@ -143,7 +151,43 @@ def test_an_idle_window_adds_nothing() -> None:
 )
 def test_any_measurements_yield_finite_predictions(rows: list[tuple[float, int, float, float]]) -> None:
     """Contradictory or absurd cells make no NaN and no error, whatever they say."""
-    model = StepTime([Cell(b, float(k), float(k > 0), math.log(t), w) for b, k, t, w in rows], UNKNOWN)
-    places = Points.of([1, 16, 300], [0, 4, 16])
-    assert np.all(np.isfinite(model.log_seconds(places)))
-    assert np.all(np.diag(model.covariance(places)) > 0)
+    model = model_of(*(Cell(b, float(k), float(k > 0), math.log(t), w) for b, k, t, w in rows), drafter=UNKNOWN)
+    drafts = np.array([0.0, 4.0, 16.0])
+    grid = model.grid([1, 16, 300], drafts, np.minimum(1.0, drafts))
+    assert np.all(np.isfinite(grid.log_seconds))
+    assert np.all(grid.variance > 0)
+
+
+def test_one_stalled_window_hardly_moves_its_cell() -> None:
+    """A window ten times slower than thirty before it moves the mean by less than 5%."""
+    table = StepTable()
+    for seconds in [0.010] * 30 + [0.100]:
+        table = table.with_window(window((700.0, 300.0), drafts=1000, step_seconds=seconds))
+    assert math.exp(table.cells[0].log_seconds) == pytest.approx(0.010, rel=0.05)
+
+
+def test_parameters_say_whether_they_were_measured() -> None:
+    """A whole grid identifies the cost of a draft; a single cell only the scale."""
+    whole, single = model_of(*GRID).parameters(), model_of(cell(16, 5)).parameters()
+    assert whole["per_draft"].identified
+    assert whole["saturation_tokens"].identified
+    assert single["fixed_seconds"].identified
+    assert not single["per_draft"].identified
+    assert not single["saturation_tokens"].identified
+
+
+def test_beyond_a_known_capture_limit_a_step_is_taken_to_cost_more() -> None:
+    """With a limit of 256 tokens, k=5 at batch 64 (384 tokens) is dearer than without one, and less certain."""
+    known = model_of(cell(16, 5), capture_limit_tokens=256)
+    unknown = model_of(cell(16, 5))
+    assert log_seconds(known, 64, 5)[0] > log_seconds(unknown, 64, 5)[0] + 0.2
+    assert log_seconds(known, 64, 1) == log_seconds(unknown, 64, 1)
+    assert ratio_deviation(known, 64, 5, 1) > ratio_deviation(unknown, 64, 5, 1)
+
+
+def test_a_measured_cliff_replaces_the_assumed_one() -> None:
+    """Cells on both sides of the limit tell how high it is."""
+    steep = Cell(64.0, 5.0, 1.0, math.log(truth(64, 5) * 3), 20.0)
+    model = model_of(cell(16, 5), cell(64, 1), steep, capture_limit_tokens=256)
+    assert log_seconds(model, 64, 5)[0] == pytest.approx(steep.log_seconds, abs=0.05)
+    assert model.parameters()["cliff"].median > 2.0

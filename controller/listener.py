@@ -1,0 +1,45 @@
+"""An HTTP port in threads of its own, that closes without a trace."""
+
+import logging
+import socket
+import threading
+from typing import Any, Self
+from wsgiref.types import WSGIApplication
+
+from waitress.server import create_server
+
+
+class Listener:
+    """Serves a WSGI application on `host` and `port` (0: any free one) until closed.
+
+    It binds at once, so that a port in use is an error at the start: OSError. `adjustments` are waitress's own.
+    """
+
+    def __init__(self, application: WSGIApplication, host: str, port: int, **adjustments: Any) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of one is no news
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+        self._polled: dict[int, Any] = {}
+        self._http: Any = create_server(  # the stubs take its trigger for a number
+            application, map=self._polled, sockets=[listening], **{"threads": 4, **adjustments}
+        )
+        self._thread = threading.Thread(target=self._http.run, name="http", daemon=True)
+        self.host, self.port = host, int(listening.getsockname()[1])
+
+    def start(self) -> Self:
+        """Begin to answer."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop answering; connections that are open are cut, so that none of them holds up the end.
+
+        First the loop ends, for it polls the sockets; then the workers, for they wake it through a pipe; only then
+        is anything closed, since the number of a closed file may be another file's at once.
+        """
+        self._http.trigger.pull_trigger(self._polled.clear)
+        self._thread.join()
+        self._http.task_dispatcher.shutdown(timeout=1)
+        for channel in list(self._http.active_channels.values()):
+            channel.handle_close()
+        self._http.close()

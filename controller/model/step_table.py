@@ -1,0 +1,119 @@
+"""Measured steps by load and k: all that the step-time model remembers."""
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+from typing import Final
+
+from controller.observe.window import Window
+
+WINDOW_NOISE: Final = 0.04
+"""Standard deviation of ln t in one steady window."""
+MEMORY_WEIGHT: Final = 30.0
+"""A cell remembers about this many windows."""
+CELLS_MAX: Final = 48
+K0_CELL: Final = 0.05
+"""Mean drafts per request-step below which a cell counts as a measurement of k=0."""
+_OUTLIER_SIGMAS: Final = 4.0
+"""A window further from its cell than this counts for less, the less the further: one stall is not a slower machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Mean step at about one (batch, drafts per request-step), with old windows faded.
+
+    Attributes:
+        batch: Mean decoding requests.
+        drafts: Mean draft tokens per request-step.
+        drafting: Share of request-steps that drafted.
+        log_seconds: Mean of ln(step seconds).
+        weight: Windows behind it, in units of a steady window.
+    """
+
+    batch: float
+    drafts: float
+    drafting: float
+    log_seconds: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepTable:
+    """Every cell in memory, the most recent last."""
+
+    cells: tuple[Cell, ...] = ()
+
+    def with_window(self, window: Window) -> "StepTable":
+        """The table after one more window; unchanged by an idle one.
+
+        Windows of unsteady load weigh less: the mean latency is weighted by requests and the mean batch by steps,
+        so they belong together only where the batch hardly moved. Prompts in the same steps stretch them, too.
+        """
+        fresh = cell_of(window)
+        return self if fresh is None else self.with_cell(fresh)
+
+    def with_cell(self, fresh: Cell) -> "StepTable":
+        """The table with one more measurement, merged into the cell it falls into."""
+        key = _cell_key(fresh)
+        same = (cell for cell in self.cells if _cell_key(cell) == key)
+        others = (cell for cell in self.cells if _cell_key(cell) != key)
+        return StepTable((*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:])
+
+    def measured(self, batch: float, drafts: float) -> bool:
+        """Whether a step at this load was measured rather than modelled: a cell within 1.5x of it, and the same k."""
+        return any(
+            abs(math.log(cell.batch / batch)) <= math.log(1.5) and abs(cell.drafts - drafts) <= K0_CELL
+            for cell in self.cells
+        )
+
+
+def cell_of(window: Window) -> Cell | None:
+    """What one window measured; None when nothing was decoded."""
+    batch, seconds = window.decode_batch, window.step_seconds
+    if not batch or not seconds or window.request_steps < 1:
+        return None
+    return Cell(
+        batch=max(1.0, batch),
+        drafts=window.draft_tokens / window.request_steps,
+        drafting=window.drafting_share or 0.0,
+        log_seconds=math.log(seconds),
+        weight=_steadiness(window, batch),
+    )
+
+
+def _steadiness(window: Window, batch: float) -> float:
+    """Weight of a window, 1 for steady load: its noise grows with the move of the batch and with prompt tokens."""
+    moved = abs(window.running - batch) / batch if window.running > 0 else 0.0
+    prompt_share = window.prompt_tokens / (window.prompt_tokens + window.generated_tokens + window.draft_tokens + 1.0)
+    preempted = window.preemptions / (window.steps + 1.0)
+    noise = WINDOW_NOISE + 0.3 * min(1.0, moved) + 0.15 * prompt_share + preempted
+    few = window.request_steps / (window.request_steps + 50.0)
+    return few * (WINDOW_NOISE / noise) ** 2
+
+
+def _cell_key(cell: Cell) -> tuple[int, int]:
+    """Cells are a quarter of a doubling wide in batch, and half a draft in k; k=0 has its own."""
+    drafts = 0 if cell.drafts < K0_CELL else 1 + round(2 * cell.drafts)
+    return (round(4 * math.log2(cell.batch)), drafts)
+
+
+def _merged(old: Cell, fresh: Cell) -> Cell:
+    trust = _trust(old, fresh)
+    gained = fresh.weight * trust
+    # an outlier makes the old mean doubtful, too: should it repeat, the machine has changed and is followed
+    kept = min(old.weight * math.sqrt(trust), max(0.0, MEMORY_WEIGHT - gained))
+    part = gained / (kept + gained)
+    return Cell(
+        batch=math.exp((1 - part) * math.log(old.batch) + part * math.log(fresh.batch)),
+        drafts=(1 - part) * old.drafts + part * fresh.drafts,
+        drafting=(1 - part) * old.drafting + part * fresh.drafting,
+        log_seconds=(1 - part) * old.log_seconds + part * fresh.log_seconds,
+        weight=kept + gained,
+    )
+
+
+def _trust(old: Cell, fresh: Cell) -> float:
+    """Huber's weight of a window against its cell: 1 within the noise, falling with the distance beyond it."""
+    noise = WINDOW_NOISE * math.sqrt(1 / old.weight + 1 / fresh.weight)
+    sigmas = abs(fresh.log_seconds - old.log_seconds) / noise
+    return min(1.0, _OUTLIER_SIGMAS / sigmas) if sigmas > 0 else 1.0
