@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from controller.model.acceptance import from_mean_length, from_rates
+from controller.model.acceptance import from_mean_length, from_rates, renewal
 from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
 from controller.model.speedup import acceptance_from_mean_length, expected_tokens
 from controller.model.step_table import Cell, StepTable
@@ -213,8 +213,9 @@ def predict_length(seen: AcceptanceRow, k: int, drafter: Drafter) -> float:
     """Acceptance length at k, from what a server at `seen.k` reports."""
     if seen.survival:
         found = from_rates(seen.survival, max(k, len(seen.survival)), drafter)
-    else:
-        found = from_mean_length(seen.length, seen.k, max(k, seen.k), drafter)
+        again = float(renewal(found, min(seen.k, len(found)), k, drafter.persistence))
+        return 1.0 + again * sum(found[:k])
+    found = from_mean_length(seen.length, seen.k, max(k, seen.k), drafter)
     return 1.0 + sum(found[:k])
 
 

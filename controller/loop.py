@@ -126,7 +126,9 @@ class Controller:
             cycle = EngineCycle(*snapshot.key, snapshot.k_max, decision, window, acceptance, step_time)
             return replace(partial, last=cycle)
         asked_k = snapshot.k_max if now.k is None else max(1, round(now.k))
-        market = Market(acceptance, step_time, now.drafting, asked_k, evidence.mean_draft_length)
+        market = Market(
+            acceptance, step_time, now.drafting, asked_k, evidence.mean_draft_length, self._drafter.persistence
+        )
         decision = decide(market, self._situation(window, now), memory.policy, self._policy)  # decide
         outcome = self._actuator.act(*snapshot.key, decision)  # act
         return replace(

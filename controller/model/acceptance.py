@@ -1,12 +1,11 @@
 """How likely each draft position is accepted: a rolling estimate with bounds."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from controller.model.drafter import DRIFT_FADE, Drafter, Drafting
 from controller.observe.window import Window
@@ -18,8 +17,12 @@ MEMORY_WINDOWS: Final = 8.0
 MEMORY_DRAFTS: Final = 4000.0
 """But never less than this many drafts, so that a lull does not wipe out what is known."""
 DESIGN_EFFECT: Final = 3.0
-"""Steps of one request are alike, so n drafts count as n / 3 independent ones. (Kish's design effect for about
-20 drafts a request and a correlation of .1 between them.)"""
+"""Steps of one request are alike, so n drafts count as n / 3 independent ones: what is assumed at first. (Kish's design
+effect for about 20 drafts a request and a correlation of .1 between them.)"""
+DESIGN_WINDOWS: Final = 4.0
+"""How many windows that assumption counts for, against the scatter from window to window that is then observed."""
+DESIGN_MEMORY: Final = 60.0
+"""The scatter of about this many windows is remembered."""
 SHIFT_SIGMAS: Final = 4.0
 SHIFT_RATIO: Final = 0.05
 """A window that differs by more than both is other traffic: older evidence is dropped at once."""
@@ -27,6 +30,7 @@ FIRST_LOGIT_SPREAD: Final = 1.5
 """Prior of the first position: acceptance .5, and 5% to 95% within its 90% bounds."""
 _NEWTON_STEPS: Final = 12
 _LOGIT_LIMIT: Final = 16.0
+_TINY: Final = 1e-9
 _PUBLISHED_DRAFTS: Final = 1e6
 """A published rate is taken as it is: its own noise is not published."""
 _Z90: Final = 1.6448536269514722
@@ -40,16 +44,33 @@ class AcceptanceEvidence:
     Attributes:
         at_risk: By position: drafts in which this position was drafted and all before it were accepted.
         accepted: By position: those in which it was accepted, too.
+        draft_squares: Drafts with their fading weights squared: faded counts scatter less than as many fresh ones.
         draft_tokens: Tokens drafted in all of them.
         request_steps: Request-steps of windows in which every step was asked to draft.
         drafting_steps: Those of them in which something was drafted.
+        scatter: Sum of the squared deviations of windows from what was expected, in units of binomial variance.
+        scatter_windows: How many windows that sum is over.
     """
 
     at_risk: tuple[float, ...]
     accepted: tuple[float, ...]
+    draft_squares: float = 0.0
     draft_tokens: float = 0.0
     request_steps: float = 0.0
     drafting_steps: float = 0.0
+    scatter: float = 0.0
+    scatter_windows: float = 0.0
+
+    @property
+    def design_effect(self) -> float:
+        """How many drafts say as much as one independent one: the observed scatter, leaning on what is assumed."""
+        known = DESIGN_WINDOWS + self.scatter_windows
+        return max(1.0, (DESIGN_EFFECT * DESIGN_WINDOWS + self.scatter) / known)
+
+    @property
+    def fading(self) -> float:
+        """Variance of a faded mean / that of a mean over as many fresh drafts: sum w^2 n / sum w n, at most 1."""
+        return min(1.0, self.draft_squares / self.drafts) if self.drafts > 0 and self.draft_squares > 0 else 1.0
 
     @property
     def drafts(self) -> float:
@@ -104,37 +125,45 @@ def observed(
     fresh = _counts(window, drafting, asked_k)
     if fresh.drafts <= 0:
         return evidence or fresh
-    if evidence is None or len(evidence.at_risk) != len(fresh.at_risk) or shifted(evidence, fresh):
+    if evidence is None or evidence.drafts <= 0 or len(evidence.at_risk) != len(fresh.at_risk):
         return fresh
+    surprise, ratio = _surprise(evidence, fresh)
+    if surprise > SHIFT_SIGMAS**2 * evidence.design_effect and ratio > SHIFT_RATIO:
+        return replace(fresh, scatter=evidence.scatter, scatter_windows=evidence.scatter_windows)
     room = max((MEMORY_WINDOWS - 1) * fresh.drafts, MEMORY_DRAFTS - fresh.drafts)
-    keep = min(1.0, room / evidence.drafts) if evidence.drafts > 0 else 0.0
+    keep = min(1.0, room / evidence.drafts)
+    fade = 1 - 1 / DESIGN_MEMORY
     return AcceptanceEvidence(
         at_risk=tuple(keep * old + new for old, new in zip(evidence.at_risk, fresh.at_risk, strict=True)),
         accepted=tuple(keep * old + new for old, new in zip(evidence.accepted, fresh.accepted, strict=True)),
+        draft_squares=keep**2 * evidence.draft_squares + fresh.draft_squares,
         draft_tokens=keep * evidence.draft_tokens + fresh.draft_tokens,
         request_steps=keep * evidence.request_steps + fresh.request_steps,
         drafting_steps=keep * evidence.drafting_steps + fresh.drafting_steps,
+        scatter=fade * evidence.scatter + surprise,
+        scatter_windows=fade * evidence.scatter_windows + 1,
     )
 
 
-def shifted(evidence: AcceptanceEvidence, fresh: AcceptanceEvidence) -> bool:
-    """Whether a window shows other traffic than the evidence: its accepted tokens per draft differ by too much."""
+def _surprise(evidence: AcceptanceEvidence, fresh: AcceptanceEvidence) -> tuple[float, float]:
+    """How far a window lies from the evidence: squared, in units of binomial variance; and as a share of E."""
     old, old_variance = _accepted_per_draft(evidence)
     new, new_variance = _accepted_per_draft(fresh)
-    difference = abs(new - old)
-    return difference > SHIFT_SIGMAS * math.sqrt(old_variance + new_variance) and difference > SHIFT_RATIO * (1 + old)
+    variance = old_variance * evidence.fading + new_variance
+    return ((new - old) ** 2 / variance if variance > 0 else 0.0), abs(new - old) / (1 + old)
 
 
 def estimate(evidence: AcceptanceEvidence, drafter: Drafter) -> Acceptance:
     """Acceptance by position from the evidence and the drafter's prior.
 
-    The logits z_j of the hazards form a random walk over positions, z_(j+1) - z_j ~ N(drift fade^(j-1), spread^2),
-    and the counts at each position are binomial. The posterior mode and its curvature are found by Newton's method:
-    much evidence overrides the prior, a thin position leans on its neighbours, and a position never drafted is
-    extrapolated with a bound that widens with the distance.
+    The logits z_j of the hazards form a random walk over positions, z_(j+1) - z_j ~ N(drift fade^(j-1), spread^2), and
+    the counts at each position are binomial, deflated by the scatter from window to window. The posterior mode and its
+    curvature are found by Newton's method: much evidence overrides the prior, a thin position leans on its neighbours,
+    and a position never drafted is extrapolated with a bound that widens with the distance.
     """
-    at_risk = np.asarray(evidence.at_risk) / DESIGN_EFFECT
-    accepted = np.asarray(evidence.accepted) / DESIGN_EFFECT
+    independent = 1 / (evidence.design_effect * evidence.fading)
+    at_risk = np.asarray(evidence.at_risk) * independent
+    accepted = np.asarray(evidence.accepted) * independent
     logits, covariance = _posterior(at_risk, accepted, drafter)
     hazard = _sigmoid(logits)
     log_survival = np.cumsum(np.log(hazard))
@@ -184,13 +213,34 @@ def from_rates(survival: Sequence[float], positions: int, drafter: Drafter) -> t
 
     >>> from controller.model.drafter import HEAD
     >>> [round(each, 3) for each in from_rates((0.7, 0.4), 3, HEAD)]
-    [0.7, 0.4, 0.195]
+    [0.7, 0.4, 0.197]
     """
     drafts = _PUBLISHED_DRAFTS
     hits = tuple(drafts * each for each in survival)
     unseen = (0.0,) * (positions - len(hits))
     evidence = AcceptanceEvidence(at_risk=(drafts, *hits[:-1], *unseen), accepted=(*hits, *unseen))
     return estimate(evidence, drafter).survival
+
+
+def renewal(survival: Sequence[float], seen_k: int, ks: ArrayLike, persistence: float) -> Floats:
+    """P(first draft accepted) at other ks over that at `seen_k`, where the survival was seen; 1 at `seen_k` itself.
+
+    A draft begins after a rejection, or after one that was accepted whole; the smaller k, the more often the latter,
+    and easy text goes on. With r after a rejection, e after a whole acceptance (logit e = logit r + persistence) and
+    H the survival from the first position to the k-th, P = (1 - P H) r + P H e, so that P = r / (1 - H (e - r)).
+    r is solved for at `seen_k`.
+
+    >>> [round(float(each), 3) for each in renewal((0.5, 0.4, 0.3), 3, [1, 2, 3], persistence=0.9)]
+    [1.112, 1.053, 1.0]
+    """
+    first = min(max(survival[0], _TINY), 1 - _TINY)
+    whole = min(survival[seen_k - 1], 1 - _TINY)
+    rejected = easy = first
+    for _ in range(8):
+        easy = float(_sigmoid(np.log(rejected / (1 - rejected)) + persistence))
+        rejected = min(max((first - whole * easy) / (1 - whole), _TINY), first)
+    onward = np.interp(ks, np.arange(1, len(survival) + 1), np.asarray(survival) / first)
+    return np.asarray(np.minimum(1.0, rejected / (1 - onward * (easy - rejected))) / first, float)
 
 
 def _counts(window: Window, drafting: Drafting, asked_k: float | None) -> AcceptanceEvidence:
@@ -207,6 +257,7 @@ def _counts(window: Window, drafting: Drafting, asked_k: float | None) -> Accept
     return AcceptanceEvidence(
         at_risk=at_risk,
         accepted=tuple(hits if risk > 0 else 0.0 for hits, risk in zip(accepted, at_risk, strict=True)),
+        draft_squares=window.drafts,
         draft_tokens=window.draft_tokens,
         request_steps=window.request_steps if share > 0 else 0.0,
         drafting_steps=min(window.drafts, window.request_steps) if share > 0 else 0.0,
@@ -220,14 +271,14 @@ def _drafted_share(mean_length: float, position: int) -> float:
 
 
 def _accepted_per_draft(evidence: AcceptanceEvidence) -> tuple[float, float]:
-    """Mean accepted tokens per draft over the positions at risk, and its variance (delta method)."""
+    """Mean accepted tokens per draft over the positions at risk, and its binomial variance (delta method)."""
     at_risk, hits = np.asarray(evidence.at_risk), np.asarray(evidence.accepted)
     seen = int(np.argmin(at_risk > 0)) if np.any(at_risk <= 0) else len(at_risk)
     at_risk, hits = at_risk[:seen], hits[:seen]
     rate = (hits + 0.5) / (at_risk + 1.0)
     survival = np.cumprod(rate)
     later = np.cumsum(survival[::-1])[::-1]  # d mean / d ln rate_i = sum of S_j, j >= i
-    log_variance = DESIGN_EFFECT * (1 - rate) / (rate * (at_risk + 1.0))
+    log_variance = (1 - rate) / (rate * (at_risk + 1.0))
     return float(survival.sum()), float(np.sum(later**2 * log_variance))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.model.acceptance import Acceptance
+from controller.model.acceptance import Acceptance, renewal
 from controller.model.drafter import Drafting
 from controller.model.step_time import StepTime
 
@@ -54,6 +54,7 @@ class Market:
         drafting: Whether the method always drafts k.
         asked_k: The k at which `draft_length` was seen.
         draft_length: Mean length of a draft then; `asked_k` itself for methods that always draft k.
+        persistence: See `Drafter`.
     """
 
     acceptance: Acceptance
@@ -61,6 +62,7 @@ class Market:
     drafting: Drafting
     asked_k: int
     draft_length: float
+    persistence: float = 0.0
 
     @property
     def k_max(self) -> int:
@@ -111,11 +113,12 @@ class Market:
         return self.coverage * (self._asked(ks) @ self._drafted()), self.coverage * np.minimum(1.0, ks)
 
     def _tokens(self, ks: Floats) -> tuple[Floats, Floats]:
-        """E(k), and d ln E(k) / d logit(hazard_i) = (1 - a_i) coverage (sum of the S_j asked for, j >= i) / E(k)."""
+        """E(k), and d ln E(k) / d logit(hazard_i) = (1 - a_i) (sum of the S_j asked for, j >= i) coverage / E(k)."""
         survival = self._asked(ks) * np.asarray(self.acceptance.survival)
+        gained = self.coverage * renewal(self.acceptance.survival, self.asked_k, ks, self.persistence)
         later = np.cumsum(survival[:, ::-1], axis=1)[:, ::-1]
-        tokens = 1.0 + self.coverage * survival.sum(axis=1)
-        slopes = (1 - np.asarray(self.acceptance.hazard)) * self.coverage * later / tokens[:, None]
+        tokens = 1.0 + gained * survival.sum(axis=1)
+        slopes = (1 - np.asarray(self.acceptance.hazard)) * (gained / tokens)[:, None] * later
         return tokens, slopes
 
     def _asked(self, ks: Floats) -> Floats:

@@ -16,7 +16,7 @@ CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {
     "User-Agent": "adaptive-k",
     "Accept-Encoding": "identity",  # a small compressed page could unpack to any size
-    "Connection": "close",  # a kept connection may be closed by the server just when the next pass asks
+    "Connection": "close",
 }
 
 
@@ -67,7 +67,11 @@ class Fetcher:
         """
         headers = {"Accept": accept, **bearer(self._token_file)}
         try:
-            with self._session.get(url, headers=headers, stream=True, timeout=self._timeout_seconds) as response:
+            # the session is closed with each answer: a kept connection may end just when the next pass asks
+            with (
+                self._session,
+                self._session.get(url, headers=headers, stream=True, timeout=self._timeout_seconds) as response,
+            ):
                 _refuse_status(response, url)
                 _refuse_compressed(response, url)
                 body = b"".join(self._chunks(response, url))
