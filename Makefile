@@ -1,7 +1,7 @@
 # Two commands: `make demo` and `make test`. Both set up what they need in .venv; `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
-FAST := tests/unit tests/properties tests/contract tests/simulation tests/cli
+FAST := tests/unit tests/properties tests/simulation tests/cli
 RUNS := -p no:cacheprovider
 
 .PHONY: help demo test test-all fast real lint docs lock clean

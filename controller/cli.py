@@ -20,9 +20,11 @@ _HOMES: Final = {
     "recommend": "recommend",
     "run": "run",
     "doctor": "doctor",
+    "calibrate": "calibrate",
     "launch-config": "launch_config",
     "simulate": "demo",
     "demo": "demo",
+    "whatif": "whatif",
 }
 """Where each verb lives below `controller.commands`: the simulator, for one, never enters a sidecar's memory."""
 

@@ -1,5 +1,6 @@
 """The control loop: observe -> model -> decide -> act, once a pass."""
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,14 +50,29 @@ class Controller:
         *,
         method: Method | None = None,
         stated_k: float | None = None,
+        capture_limit_tokens: float = math.inf,
+        profile: StepTable | None = None,
     ) -> None:
-        """Args: `method` is vLLM's own name of it, `stated_k` the k in force; None for what is not known."""
+        """Reads nothing yet.
+
+        Args:
+            source: Where snapshots come from.
+            clock: Where time comes from.
+            actuator: What carries decisions out.
+            policy: When to act.
+            method: vLLM's own name of the drafting method; None when it is not known.
+            stated_k: The k in force; None to infer it.
+            capture_limit_tokens: Steps of more tokens have no captured graph.
+            profile: Step times known before the first page.
+        """
         self._source = source
         self._clock = clock
         self._actuator = actuator
         self._policy = policy
         self._known_drafter: Drafter | None = METHODS[method] if method else None
         self._stated_k = stated_k
+        self._capture_limit_tokens = capture_limit_tokens
+        self._fresh = EngineMemory(table=profile or StepTable())
         self._memory: dict[tuple[str, str], EngineMemory] = {}
         self._number = 0
 
@@ -96,7 +112,7 @@ class Controller:
                 return
 
     def _engine(self, snapshot: Snapshot) -> EngineCycle:
-        memory = self._memory.get(snapshot.key, EngineMemory())
+        memory = self._memory.get(snapshot.key, self._fresh)
         try:
             memory = self._judge(snapshot, memory)
         except ObserveError as error:
@@ -117,7 +133,7 @@ class Controller:
         now = present(window, self._known_drafter, self._stated_k)
         evidence = observed(memory.evidence, window, now.drafting, now.k)  # model
         table = memory.table.with_window(window)
-        step_time = fit(table, self._drafter)
+        step_time = fit(table, self._drafter, self._capture_limit_tokens)
         acceptance = estimate(evidence, self._drafter) if evidence.drafts > 0 else None
         partial = replace(memory, evidence=evidence, table=table)
         unready = _unready(window, acceptance)

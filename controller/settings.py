@@ -9,45 +9,21 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, model_validator
 
 from controller.model.drafter import Method
+from controller.options import ENV_PREFIX, Listen, Options, Positive, SettingsError, Url
+from controller.whatif_options import WhatIfOptions
 
-ENV_PREFIX: Final = "ADAPTIVE_K_"
+__all__ = ["CONFIG_ENV", "ENV_PREFIX", "VERBS", "Options", "SettingsError", "known_fields", "load"]
+
 CONFIG_ENV: Final = f"{ENV_PREFIX}CONFIG"
 _KUBERNETES: Final = re.compile(
     rf"{ENV_PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"
 )
 """Kubernetes gives every pod variables for each Service; one named adaptive-k must not stop the sidecar."""
-
-
-class SettingsError(Exception):
-    """An option that does not exist or does not fit: one sentence per problem."""
-
-
-def _server_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(url) & set(" \t\r\n"):
-        raise ValueError("an address like http://127.0.0.1:8000 is expected")
-    if parts.username or parts.password:
-        raise ValueError("credentials do not belong in an address; put the token into a file, with --token-file")
-    return url
-
-
-def _listen_address(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("host:port is expected, such as 127.0.0.1:9460 or [::1]:9460")
-    return address
-
-
-Url = Annotated[str, AfterValidator(_server_url)]
-Listen = Annotated[str, AfterValidator(_listen_address)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Output(StrEnum):
@@ -59,39 +35,6 @@ class Output(StrEnum):
     CONFIG = "config"
 
 
-class Options(BaseSettings):
-    """What all verbs share: where settings come from."""
-
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
-    from_file: ClassVar[dict[str, Any]] = {}
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags arrive as `init`; the YAML file's values lie in `from_file`, below the environment."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _Given(cls)
-
-
-class _Given(PydanticBaseSettingsSource):
-    """The values of the YAML file that concern this verb."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """Not used: the values come whole from `__call__`."""
-        del field
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        from_file: Mapping[str, Any] = self.settings_cls.from_file  # type: ignore[attr-defined]
-        return {name: value for name, value in from_file.items() if name in self.settings_cls.model_fields}
-
-
 class ServerOptions(Options):
     """Which vLLM server, and how to reach it."""
 
@@ -99,7 +42,7 @@ class ServerOptions(Options):
     token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each scrape.")
     ca_file: Path | None = Field(None, description="PEM bundle to verify the server's certificate with.")
     timeout_seconds: Positive = Field(5.0, description="For one whole scrape.")
-    page_limit_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="A larger page is refused.")
+    page_limit_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A larger page is refused.")
 
 
 class ModelOptions(Options):
@@ -111,6 +54,13 @@ class ModelOptions(Options):
     )
     k: int | None = Field(
         None, ge=0, le=256, description="The k in force, where the counters cannot tell (n-gram, suffix)."
+    )
+
+    capture_limit_tokens: int | None = Field(
+        None, ge=1, description="The server's max_cudagraph_capture_size: larger steps are taken to cost more."
+    )
+    profile: Path | None = Field(
+        None, description="Step times measured before (CSV or JSON), as a start; `controller calibrate` makes one."
     )
 
 
@@ -139,6 +89,7 @@ class RecommendOptions(PolicyOptions, ModelOptions, ServerOptions):
     seconds: Positive | None = Field(None, description="Time between the saved pages.")
     window_seconds: Positive = Field(30.0, description="How long to watch a running server.")
     output: Output = Field(Output.TABLE, description="Form of the answer.")
+    explain: bool = Field(False, description="Show where each number comes from.")
     exit_code: bool = Field(False, description="Exit with 10 when a change is recommended.")
 
     @model_validator(mode="after")
@@ -164,6 +115,22 @@ class DoctorOptions(ServerOptions):
 
     url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server.")
     output: Literal["table", "json"] = Field("table", description="Form of the answer.")
+
+
+class CalibrateOptions(ModelOptions):
+    """Merge saved pages of servers launched at different k into a profile of step times."""
+
+    source: tuple[Path, ...] = Field(
+        description="Saved pages in pairs: before and after of one server, before and after of the next, ..."
+    )
+    page_limit_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A larger page is refused.")
+    save: Path | None = Field(None, description="File to save the profile in; printed without one.")
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "CalibrateOptions":
+        if len(self.source) % 2:
+            raise ValueError("--source needs an even number of pages: before and after of each server")
+        return self
 
 
 class LaunchConfigOptions(Options):
@@ -209,9 +176,11 @@ VERBS: Final[dict[str, type[Options]]] = {
     "recommend": RecommendOptions,
     "run": RunOptions,
     "doctor": DoctorOptions,
+    "calibrate": CalibrateOptions,
     "launch-config": LaunchConfigOptions,
     "simulate": SimulateOptions,
     "demo": DemoOptions,
+    "whatif": WhatIfOptions,
     "schema": SchemaOptions,
 }
 
@@ -231,7 +200,7 @@ def load(verb: str, flags: Mapping[str, Any], environment: Mapping[str, str] | N
     variables = os.environ if environment is None else environment
     _refuse_unknown_variables(variables)
     config = given.pop("config", None) or variables.get(CONFIG_ENV)
-    if "source" in given:
+    if "source" in given and "url" in VERBS[verb].model_fields:
         given.setdefault("url", None)  # a flag beats the address of the environment or of the file
     options = VERBS[verb]
     # a class of its own carries the file's values, so that no state is shared between two loads

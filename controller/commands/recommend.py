@@ -87,7 +87,7 @@ def _written(cycle: Cycle, options: RecommendOptions) -> str:
             configs = (speculative_config(engine, options.method) for engine in cycle.engines)
             return "\n".join(json.dumps(config) for config in configs if config)
         case Output.TABLE:
-            return table(cycle, options.method)
+            return table(cycle, options.method, explained=options.explain)
 
 
 def _explain_missing_config(cycle: Cycle) -> None:

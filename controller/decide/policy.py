@@ -94,7 +94,7 @@ def decide(market: Market, now: Situation, state: PolicyState, settings: PolicyS
         gain=_gain(target) if acting and target is not None else Bounded(1.0, 1.0, 1.0),
         margin=(margin := _margin(scores[0])),
         margin_without_speculation=_against_no_speculation(margin),
-        baseline=_baseline(market, now),
+        baseline=Baseline.MEASURED if scores[0].step_measured else Baseline.MODELLED,
         scores=scores,
     )
     return replace(decision, sentence=_sentence(decision, best, market.acceptance.evidence_drafts, settings))
@@ -193,10 +193,6 @@ def _against_no_speculation(margin: Bounded) -> Bounded:
     below = math.hypot(math.log((1 + margin.value) / (1 + margin.low)), _Z90 * K0_TAX.spread)
     above = math.hypot(math.log((1 + margin.high) / (1 + margin.value)), _Z90 * K0_TAX.spread)
     return Bounded(math.exp(center) - 1, math.exp(center - below) - 1, math.exp(center + above) - 1)
-
-
-def _baseline(market: Market, now: Situation) -> Baseline:
-    return Baseline.MEASURED if market.step_time.table.measured(now.batch, 0.0) else Baseline.MODELLED
 
 
 def _sentence(decision: Decision, best: Score, drafts: float, settings: PolicySettings) -> str:

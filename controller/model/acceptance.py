@@ -239,7 +239,7 @@ def renewal(survival: Sequence[float], seen_k: int, ks: ArrayLike, persistence: 
     for _ in range(8):
         easy = float(_sigmoid(np.log(rejected / (1 - rejected)) + persistence))
         rejected = min(max((first - whole * easy) / (1 - whole), _TINY), first)
-    onward = np.interp(ks, np.arange(1, len(survival) + 1), np.asarray(survival) / first)
+    onward = np.interp(np.asarray(ks, float), np.arange(1, len(survival) + 1), np.asarray(survival) / first)
     return np.asarray(np.minimum(1.0, rejected / (1 - onward * (easy - rejected))) / first, float)
 
 

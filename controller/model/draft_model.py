@@ -56,13 +56,13 @@ def implied_draft_seconds(target_seconds: float, observed_seconds: float, tokens
         raise ValueError(f"k is {k}: without a draft there is no draft time")
     _refuse_tokens(np.asarray(tokens_per_step, float), np.asarray(k, float))
     step = tokens_per_step * observed_seconds
-    if not step >= target_seconds:  # NaN fails too
+    if not step >= target_seconds * (1 - 1e-9):  # NaN fails too; a free drafter may round to less
         raise ValueError(
             f"{tokens_per_step:g} tokens a step at {observed_seconds:g} each make a step of {step:g}, less than the "
             f"target's {target_seconds:g} alone: no drafter is that cheap. Either the acceptance length lacks the "
             "bonus token, or the times are of different loads or units"
         )
-    return (step - target_seconds) / k
+    return max(0.0, step - target_seconds) / k
 
 
 @dataclass(frozen=True, slots=True)

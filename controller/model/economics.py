@@ -31,6 +31,8 @@ class Score:
         gain_ratio: Throughput at this k / throughput at the reference k, as the model has it.
         gain_low: Its lower bound; tighter than dividing the bounds above, since both share most of their error.
         gain_high: Its upper bound.
+        tokens_observed: Whether every position up to k was seen; otherwise some are extrapolated.
+        step_measured: Whether a step at this load and k was measured; otherwise it is modelled.
     """
 
     k: int
@@ -42,6 +44,8 @@ class Score:
     gain_ratio: float
     gain_low: float
     gain_high: float
+    tokens_observed: bool
+    step_measured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,14 @@ class Market:
         log_seconds = np.maximum.accumulate(
             steps.log_seconds[:, :-1], axis=1
         )  # another draft never makes a step shorter
-        reference_log_seconds = np.array([[np.interp(reference_k, ks, row)] for row in log_seconds])
+        below = min(int(reference_k), self.k_max - 1)
+        part = reference_k - below  # between two whole k, ln t is taken as linear
+        reference_log_seconds = (1 - part) * log_seconds[:, [below]] + part * log_seconds[:, [below + 1]]
         tokens, slopes = self._tokens(with_reference)
         token_variance = self._token_variance(slopes)[:-1]
         gain_variance = steps.contrast_variance[:, :-1] + self._token_variance(slopes - slopes[-1])[:-1]
         return Prices(
+            market=self,
             batches=np.asarray(batches, float),
             tokens=tokens[:-1],
             log_seconds=log_seconds,
@@ -150,6 +157,7 @@ class Prices:
     """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
 
     Attributes:
+        market: What they were made from.
         batches: Decoding requests.
         tokens: Tokens per request-step.
         log_seconds: ln of the step.
@@ -158,6 +166,7 @@ class Prices:
         gain_deviation: Its standard deviation.
     """
 
+    market: Market
     batches: Floats
     tokens: Floats
     log_seconds: Floats
@@ -172,11 +181,27 @@ class Prices:
 
     def scores(self, row: int) -> tuple[Score, ...]:
         """The prices at one batch as values."""
-        throughput = self.batches[row] * self.tokens * np.exp(-self.log_seconds[row])
+        batch = float(self.batches[row])
+        throughput = batch * self.tokens * np.exp(-self.log_seconds[row])
         spread, gain_spread = np.exp(_Z90 * self.deviation[row]), np.exp(_Z90 * self.gain_deviation[row])
         gain = np.exp(self.log_gain[row])
-        columns = (
-            self.tokens, np.exp(self.log_seconds[row]), throughput, throughput / spread, throughput * spread,
-            gain, gain / gain_spread, gain * gain_spread,
-        )  # fmt: skip
-        return tuple(Score(k, *values) for k, values in enumerate(np.stack(columns, axis=1).tolist()))
+        columns = {
+            "tokens_per_step": self.tokens,
+            "step_seconds": np.exp(self.log_seconds[row]),
+            "tokens_per_second": throughput,
+            "tokens_per_second_low": throughput / spread,
+            "tokens_per_second_high": throughput * spread,
+            "gain_ratio": gain,
+            "gain_low": gain / gain_spread,
+            "gain_high": gain * gain_spread,
+        }
+        table, seen = self.market.step_time.table, self.market.acceptance.positions_observed
+        return tuple(
+            Score(
+                k=k,
+                **{name: float(values[k]) for name, values in columns.items()},
+                tokens_observed=k <= seen,
+                step_measured=table.measured(batch, self.market.drafts_per_step(k)),
+            )
+            for k in range(len(self.tokens))
+        )

@@ -235,7 +235,8 @@ def crossover_batch_of(tokens: ArrayLike, relative_cost: Callable[[float], Array
     worth = np.asarray(tokens, float)
     if worth.ndim != 1 or worth.size < 2:
         raise ValueError(f"tokens is outside what has a crossover: k=0 and at least one draft are needed, got {worth}")
-    _refuse_outside(worth, 1.0, np.arange(worth.size) + 1.0 + 1e-9, "tokens of k=0, 1, ...")
+    highest = np.asarray(np.arange(worth.size) + 1.0 + 1e-9, float)
+    _refuse_outside(worth, 1.0, highest, "tokens of k=0, 1, ...")
 
     def pays(batch: float) -> bool:
         return bool(np.any(worth[1:] > np.asarray(relative_cost(batch), float)[1:]))
@@ -251,6 +252,6 @@ def crossover_batch_of(tokens: ArrayLike, relative_cost: Callable[[float], Array
     return (low + high) / 2
 
 
-def _refuse_outside(values: Floats, low: float, high: ArrayLike, name: str) -> None:
+def _refuse_outside(values: Floats, low: float, high: float | Floats, name: str) -> None:
     if not np.all((values >= low) & (values <= high)):  # NaN fails too
         raise ValueError(f"{name} is outside {low:g}..{np.max(high):g}: {values}")

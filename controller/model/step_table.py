@@ -28,6 +28,7 @@ class Cell:
         drafting: Share of request-steps that drafted.
         log_seconds: Mean of ln(step seconds).
         weight: Windows behind it, in units of a steady window.
+        here: Whether this server was measured; False for a profile from elsewhere.
     """
 
     batch: float
@@ -35,6 +36,7 @@ class Cell:
     drafting: float
     log_seconds: float
     weight: float
+    here: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class StepTable:
     def measured(self, batch: float, drafts: float) -> bool:
         """Whether a step at this load was measured rather than modelled: a cell within 1.5x of it, and the same k."""
         return any(
-            abs(math.log(cell.batch / batch)) <= math.log(1.5) and abs(cell.drafts - drafts) <= K0_CELL
+            cell.here and abs(math.log(cell.batch / batch)) <= math.log(1.5) and abs(cell.drafts - drafts) <= K0_CELL
             for cell in self.cells
         )
 
@@ -109,6 +111,7 @@ def _merged(old: Cell, fresh: Cell) -> Cell:
         drafting=(1 - part) * old.drafting + part * fresh.drafting,
         log_seconds=(1 - part) * old.log_seconds + part * fresh.log_seconds,
         weight=kept + gained,
+        here=old.here or fresh.here,
     )
 
 

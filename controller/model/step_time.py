@@ -48,8 +48,8 @@ PARAMETERS: Final = (
 IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
 _NEWTON_STEPS: Final = 20
-_ENOUGH: Final = 1e-5
-"""The search ends when a step improves the loss, which is in units of variances, by less than this share."""
+_ENOUGH: Final = 0.01
+"""The search ends when a step improves the loss by less; in units of variances, so the rest is a tenth of a sigma."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +209,14 @@ def _mode(
         weighted = slopes.T @ inverse
         curvature = weighted @ slopes + precision
         gradient = weighted @ (seen - curve) - precision @ (mode - center)
-        curvature[np.diag_indices_from(curvature)] *= 1 + damping
+        curvature.flat[:: len(mode) + 1] *= 1 + damping
         candidate = mode + np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
         candidate_curve, candidate_slopes = _curve(points, candidate)
         candidate_loss = _loss(seen - candidate_curve, inverse, candidate - center, precision)
         if candidate_loss > loss:
             damping *= 8
             continue
-        done = loss - candidate_loss < _ENOUGH * (1 + loss)
+        done = loss - candidate_loss < _ENOUGH
         mode, curve, slopes, loss, damping = candidate, candidate_curve, candidate_slopes, candidate_loss, damping / 8
         if done:
             break

@@ -36,7 +36,7 @@ class Fetcher:
         clock: Clock,
         *,
         timeout_seconds: float = 5.0,
-        limit_bytes: int = 32 * 1024 * 1024,
+        limit_bytes: int = 8 * 1024 * 1024,
         token_file: Path | None = None,
         ca_file: Path | None = None,
     ) -> None:

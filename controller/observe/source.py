@@ -24,7 +24,7 @@ class ReplaySource:
         self,
         paths: Sequence[Path],
         interval_seconds: float | None = None,
-        limit_bytes: int = 32 * 1024 * 1024,
+        limit_bytes: int = 8 * 1024 * 1024,
     ) -> None:
         """Reads nothing yet.
 

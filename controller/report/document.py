@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from controller.cycle import Cycle, EngineCycle, Failure
 from controller.decide.decision import Bounded, Decision
+from controller.model.economics import Score
+from controller.model.step_time import StepTime
+from controller.report.explain import drafter_seconds, step_origin, tokens_origin
 
 VERSION: Final = 1
 """Raised when a key changes its meaning or disappears; new keys do not raise it."""
@@ -82,7 +85,8 @@ def _server(engine: EngineCycle) -> dict[str, Any]:
         **_bounded("margin", decision.margin),
         **_bounded("margin_without_speculation", decision.margin_without_speculation),
         "recommendation": _recommendation(decision),
-        "scores": [asdict(score) for score in decision.scores],
+        "scores": [_score(score) for score in decision.scores],
+        "step_time": _step_time(engine.step_time),
         "workloads": [],  # /metrics names no workload
     }
 
@@ -102,6 +106,32 @@ def _window(engine: EngineCycle) -> dict[str, Any] | None:
         "generated_tokens": window.generated_tokens,
         "generated_tokens_per_second": rate,
         "inter_token_latency_seconds_sum": window.latency_seconds,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    values = asdict(score)
+    del values["tokens_observed"], values["step_measured"]
+    return values | {"tokens_origin": tokens_origin(score), "step_origin": step_origin(score)}
+
+
+def _step_time(step_time: StepTime | None) -> dict[str, Any] | None:
+    if step_time is None:
+        return None
+    value, low, high = drafter_seconds(step_time)
+    return {
+        "cells": len(step_time.table.cells),
+        "drafter_seconds_per_token": value,
+        "drafter_seconds_per_token_low": low,
+        "drafter_seconds_per_token_high": high,
+        "parameters": {
+            name: {
+                "median": found.median,
+                "log_spread": found.spread,
+                "origin": "measured" if found.identified else "prior",
+            }
+            for name, found in step_time.parameters().items()
+        },
     }
 
 

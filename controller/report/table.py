@@ -8,12 +8,13 @@ from controller.decide.decision import Action, Bounded
 from controller.model.economics import Score
 from controller.plain import plain
 from controller.report.document import speculative_config
+from controller.report.explain import explain
 
 
-def table(cycle: Cycle, method: str | None = None) -> str:
+def table(cycle: Cycle, method: str | None = None, *, explained: bool = False) -> str:
     """A cycle in words and a table for each engine; engines of which only a failure is known are left out."""
     known = (engine for engine in cycle.engines if engine.window is not None or not cycle.failures)
-    return "\n\n".join(_engine(engine, method) for engine in known)
+    return "\n\n".join(_engine(engine, method, explained=explained) for engine in known)
 
 
 def line(engine: EngineCycle) -> str:
@@ -32,12 +33,14 @@ def line(engine: EngineCycle) -> str:
     )
 
 
-def _engine(engine: EngineCycle, method: str | None) -> str:
+def _engine(engine: EngineCycle, method: str | None, *, explained: bool) -> str:
     decision = engine.decision
     title = f"{plain(engine.model_name)} (engine {plain(engine.engine)})"
     lines = [title, "=" * len(title), *_facts(engine)]
     if decision.scores:
         lines += ["", *_scores(engine)]
+    if explained:
+        lines += ["", *explain(engine)]
     config = speculative_config(engine, method)
     if config is not None:
         lines += [

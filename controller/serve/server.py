@@ -69,8 +69,10 @@ class Server:
 
     def _application(self, environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environment.get("PATH_INFO", "/")
-        if environment.get("REQUEST_METHOD") not in ("GET", "HEAD"):
-            return _send(start, ("405 Method Not Allowed", "text/plain", b"This port is read-only: use GET.\n"))
+        method = environment.get("REQUEST_METHOD")
+        if method != "GET":  # the answer to HEAD has no body by definition, and waitress would send one
+            words = b"" if method == "HEAD" else b"This port is read-only: use GET.\n"
+            return _send(start, ("405 Method Not Allowed", "text/plain", words))
         if path == "/metrics":
             page: Iterable[bytes] = self._metrics(environment, start)
             return page

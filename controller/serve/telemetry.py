@@ -16,7 +16,7 @@ from controller.cycle import Cycle, EngineCycle
 from controller.decide.decision import Action, Bounded
 from controller.reason import Reason
 
-_OUTCOMES: Final = (
+OUTCOMES: Final = (
     (Action.CHANGE, Reason.FASTER_K),
     (Action.DISABLE, Reason.SPECULATION_LOSES),
     (Action.HOLD, Reason.BEST_ALREADY),
@@ -30,7 +30,7 @@ _OUTCOMES: Final = (
     (Action.HOLD, Reason.NO_SPECULATION),
 )
 """Every way in which a decision can end; the other reasons are those of failures."""
-_FAILURES: Final = tuple(reason for reason in Reason if reason not in {reason for _, reason in _OUTCOMES})
+FAILURES: Final = tuple(reason for reason in Reason if reason not in {reason for _, reason in OUTCOMES})
 PREFIX: Final = "adaptive_k_"
 ENGINE_LABELS: Final = ("model_name", "engine")
 _Outcome = tuple[str, str, Action, Reason]
@@ -88,7 +88,7 @@ class Telemetry(Collector):
 def _counted(decisions: Counter[_Outcome], decided: list[EngineCycle]) -> Counter[_Outcome]:
     """The counts with these decisions; an engine seen for the first time starts from 0 in every outcome."""
     engines = {(engine.model_name, engine.engine) for engine in decided}
-    counted = Counter({(*engine, *outcome): 0 for engine in engines for outcome in _OUTCOMES})
+    counted = Counter({(*engine, *outcome): 0 for engine in engines for outcome in OUTCOMES})
     counted.update(decisions)
     counted.update((each.model_name, each.engine, each.decision.action, each.decision.reason) for each in decided)
     return counted
@@ -96,7 +96,7 @@ def _counted(decisions: Counter[_Outcome], decided: list[EngineCycle]) -> Counte
 
 def _process(state: _State) -> Iterator[Metric]:
     failures = CounterMetricFamily(f"{PREFIX}failures", "Passes or windows that could not be used.", labels=["reason"])
-    for reason in _FAILURES:
+    for reason in FAILURES:
         failures.add_metric([reason.value], state.failures[reason])
     yield failures
     decisions = CounterMetricFamily(

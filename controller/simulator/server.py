@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 from urllib.parse import parse_qs
 
+from controller.listener import Listener
 from controller.simulator import vllm_documents
 from controller.simulator.engine import StepEngine
-from controller.simulator.listener import Listener
 from controller.simulator.page import CONTENT_TYPE, render_page
 from controller.simulator.scenario import Scenario
 from controller.simulator.scenarios import SCENARIOS

@@ -1,0 +1,68 @@
+"""What every verb's options are made of: where their values come from, and the kinds of value they share."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX: Final = "ADAPTIVE_K_"
+
+
+class SettingsError(Exception):
+    """An option that does not exist or does not fit: one sentence per problem."""
+
+
+def _server_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or set(url) & set(" \t\r\n"):
+        raise ValueError("an address like http://127.0.0.1:8000 is expected")
+    if parts.username or parts.password:
+        raise ValueError("credentials do not belong in an address; put the token into a file, with --token-file")
+    return url
+
+
+def _listen_address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("host:port is expected, such as 127.0.0.1:9460 or [::1]:9460")
+    return address
+
+
+Url = Annotated[str, AfterValidator(_server_url)]
+Listen = Annotated[str, AfterValidator(_listen_address)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Options(BaseSettings):
+    """What all verbs share: where settings come from."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    from_file: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags arrive as `init`; the YAML file's values lie in `from_file`, below the environment."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _Given(cls)
+
+
+class _Given(PydanticBaseSettingsSource):
+    """The values of the YAML file that concern this verb."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: the values come whole from `__call__`."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        from_file: Mapping[str, Any] = self.settings_cls.from_file  # type: ignore[attr-defined]
+        return {name: value for name, value in from_file.items() if name in self.settings_cls.model_fields}

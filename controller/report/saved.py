@@ -1,0 +1,122 @@
+"""Reading back what `recommend -o json` saved."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.decide.decision import Bounded
+from controller.report.document import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class SavedScore:
+    """One k at the batch of the recommendation."""
+
+    k: int
+    tokens_per_step: float
+    step_seconds: float
+    tokens_per_second: Bounded
+
+
+@dataclass(frozen=True, slots=True)
+class SavedServer:
+    """One engine of a saved recommendation; only engines that could be judged are ever made.
+
+    Attributes:
+        model_name: As vLLM serves it.
+        batch: Decoding requests.
+        k_now: The k in force; None where the counters could not tell.
+        mean_acceptance_length: As observed at that k, bonus token included.
+        survival: Acceptance by position, each with its bounds.
+        coverage: Share of steps that draft anything; 1 where it is not known.
+        scores: For k = 0..k_max.
+    """
+
+    model_name: str
+    batch: float
+    k_now: float | None
+    mean_acceptance_length: float | None
+    survival: tuple[Bounded, ...]
+    coverage: float
+    scores: tuple[SavedScore, ...]
+
+    @property
+    def best(self) -> SavedScore:
+        """The k of the largest expected throughput; ties go to the smaller k."""
+        return max(self.scores, key=lambda score: (score.tokens_per_second.value, -score.k))
+
+    def tokens_per_step(self, k: int) -> Bounded:
+        """E(k) = 1 + coverage (S_1 + ... + S_k), with bounds as if all positions erred together."""
+        asked = self.survival[:k]
+        return Bounded(
+            1 + self.coverage * sum(each.value for each in asked),
+            1 + self.coverage * sum(each.low for each in asked),
+            1 + self.coverage * sum(each.high for each in asked),
+        )
+
+
+def read(path: Path) -> SavedServer:
+    """The one engine of a saved recommendation.
+
+    Raises:
+        ValueError: Not such a file, or none or several engines in it that could be judged. The message begins with
+            the path.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)
+        if found["schema"] != VERSION:
+            raise ValueError(f"{path} has schema {found['schema']!r}; this adaptive-k reads {VERSION}")
+        judged = [server for server in found["servers"] if server["scores"]]
+        servers = [_server(server, str(path)) for server in judged]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except (RecursionError, LookupError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a saved `controller recommend -o json` ({type(error).__name__})") from error
+    if len(servers) != 1:
+        raise ValueError(
+            f"{path} holds {len(servers)} engines that could be judged; exactly one is needed. Save one after enough "
+            "traffic, of one server"
+        )
+    return servers[0]
+
+
+def _server(server: dict[str, Any], path: str) -> SavedServer:
+    columns = (server[f"acceptance_by_position{each}"] for each in ("", "_low", "_high"))
+    length, k_now, coverage = server["mean_acceptance_length"], server["k_effective"], server["draft_coverage"]
+    scores = tuple(_score(each, path) for each in server["scores"])
+    if [score.k for score in scores] != list(range(len(scores))):
+        raise ValueError(f"{path}: its scores are not those of k = 0, 1, 2, ...")
+    return SavedServer(
+        model_name=str(server["model_name"]),
+        batch=_positive(server["batch"], f"{path}: batch"),
+        k_now=None if k_now is None else float(k_now),
+        mean_acceptance_length=None if length is None else float(length),
+        survival=tuple(Bounded(*map(float, each)) for each in zip(*columns, strict=True)),
+        coverage=1.0 if coverage is None else float(coverage),
+        scores=scores,
+    )
+
+
+def _score(score: dict[str, Any], path: str) -> SavedScore:
+    k = int(score["k"])
+
+    def number(name: str) -> float:
+        return _positive(score[name], f"{path}: {name} at k={k}")
+
+    throughput = Bounded(*(number(f"tokens_per_second{each}") for each in ("", "_low", "_high")))
+    if not throughput.low <= throughput.value <= throughput.high:
+        raise ValueError(f"{path}: the throughput at k={k} lies outside its own bounds")
+    return SavedScore(k, number("tokens_per_step"), number("step_seconds"), throughput)
+
+
+def _positive(value: Any, name: str) -> float:
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} is {value}, which is impossible")
+    return number
+
+
+def _no_constant(name: str) -> None:
+    raise TypeError(f"{name} is not JSON")

@@ -1,0 +1,214 @@
+"""`controller run`: a process that watches for ever, tells what it sees, and ends when it is told to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+from calling import Command
+from loopback import Loopback, answer, hang, unused_port
+from pages import after, page, snapshot
+from prometheus_client.parser import text_string_to_metric_families
+
+from controller.commands.exit_codes import FAILED, OK, USAGE
+from controller.simulator.server import SimulatedServer
+
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class Running:
+    """A sidecar in a process of its own, and its log as it comes."""
+
+    process: subprocess.Popen[str]
+    address: str
+    log: list[dict[str, Any]] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
+    grown: threading.Condition = field(default_factory=threading.Condition)
+
+    def listen(self) -> None:
+        """Take in the log until it ends."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self.grown:
+                try:
+                    self.log.append(json.loads(line))
+                except ValueError:
+                    self.rest.append(line)
+                self.grown.notify_all()
+
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], since: int = 0) -> int:
+        """Wait for a line of the log; returns how many lines there were up to it."""
+
+        def position() -> int:
+            return next((index + 1 for index in range(since, len(self.log)) if wanted(self.log[index])), 0)
+
+        with self.grown:
+            assert self.grown.wait_for(position, timeout=PATIENCE_SECONDS), (self.log, self.rest)
+            return position()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a path of its own port."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=PATIENCE_SECONDS) as response:
+                return int(response.status), response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Tell it to end; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
+
+
+@contextmanager
+def running(url: str, *options: str) -> Iterator[Running]:
+    """`controller run` beside a server, ten passes a second."""
+    address = f"127.0.0.1:{unused_port()}"
+    arguments = ["--url", url, "--listen", address, "--interval-seconds", "0.1", *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "controller", "run", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("ADAPTIVE_K_")},
+    )
+    sidecar = Running(process, address)
+    listener = threading.Thread(target=sidecar.listen)
+    listener.start()
+    try:
+        yield sidecar
+    finally:
+        process.kill()
+        process.wait()
+        listener.join()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read() == ""
+        process.stdout.close()
+        process.stderr.close()
+        assert sidecar.rest == []  # every line of the log is JSON, to the end
+
+
+def decided(line: dict[str, Any]) -> bool:
+    """A decision that rests on a window."""
+    return line["event"] == "decision" and line["batch"] is not None
+
+
+def test_it_serves_what_it_decides_and_ends_with_0() -> None:
+    """The whole life: warming up, decisions, its port, SIGTERM."""
+    with (
+        SimulatedServer("steady-code", speed=50) as server,
+        running(server.url) as sidecar,
+        # a client that keeps its connection open must not hold up the end
+        connected(sidecar) as client,
+    ):
+        url = server.url
+        sidecar.wait_for(decided)
+        client.request("GET", "/livez")
+        assert client.getresponse().read() == b"The loop makes progress.\n"
+        assert sidecar.get("/livez")[0] == sidecar.get("/readyz")[0] == 200
+        status, body = sidecar.get("/recommendation")
+        (engine,) = json.loads(body)["servers"]
+        assert (status, engine["k_max"], engine["recommendation"]["schedule"] is not None) == (200, 5, True)
+        families = {family.name for family in text_string_to_metric_families(sidecar.get("/metrics")[1])}
+        assert {"adaptive_k_cycles", "adaptive_k_max_k", "adaptive_k_recommended_k"} <= families
+        assert sidecar.get("/nothing")[0] == 404
+        assert sidecar.end() == OK
+    assert sidecar.log[0] | {"time": ""} == {
+        "time": "",
+        "event": "start",
+        "server": url,
+        "listen": sidecar.address,
+        "mode": "recommend",
+    }
+    assert sidecar.log[1]["reason"] == "warming_up"
+    assert sidecar.log[-1]["event"] == "stop"
+    assert all(line["time"].endswith("Z") for line in sidecar.log)
+
+
+@contextmanager
+def connected(sidecar: Running) -> Iterator[Any]:
+    """A client whose connection stays open until after the sidecar's end."""
+    sidecar.wait_for(lambda line: line["event"] == "start")
+    client = HTTPConnection(sidecar.address, timeout=PATIENCE_SECONDS)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def test_it_stays_up_while_the_server_is_down_and_when_it_comes_back() -> None:
+    """Ready and alive throughout; each failure is told; decisions follow when there is something to decide on."""
+    port = unused_port()
+    pages = [answer(page(after(snapshot()))), answer(page(after(after(snapshot()))))]
+    anew = [answer(page(snapshot())), answer(page(after(snapshot())))]
+    with running(f"http://127.0.0.1:{port}") as sidecar:
+        failed = sidecar.wait_for(lambda line: line.get("reason") == "server_unreachable")
+        assert sidecar.get("/readyz")[0] == sidecar.get("/livez")[0] == 200
+        assert [error["reason"] for error in json.loads(sidecar.get("/recommendation")[1])["errors"]] == [
+            "server_unreachable"
+        ]
+        with Loopback(*pages, port=port):
+            up = sidecar.wait_for(decided, failed)
+        down = sidecar.wait_for(lambda line: line.get("reason") == "server_unreachable", up)
+        document = json.loads(sidecar.get("/recommendation")[1])
+        assert document["servers"][0]["recommendation"]["schedule"] is not None  # the last good state
+        with Loopback(*anew, port=port):
+            restarted = sidecar.wait_for(lambda line: line.get("reason") == "server_restarted", down)
+            sidecar.wait_for(decided, restarted)
+        assert sidecar.end() == OK
+
+
+def test_a_signal_during_a_pass_lets_the_pass_end() -> None:
+    """SIGTERM while the server hangs: the pass ends by its timeout, is told, and then comes the stop."""
+    with Loopback(hang) as server, running(server.url, "--timeout-seconds", "0.5") as sidecar:
+        sidecar.wait_for(lambda line: line["event"] == "start")
+        assert sidecar.end() == OK
+    assert [line["event"] for line in sidecar.log][-1] == "stop"
+    assert all(line["reason"] == "server_timeout" for line in sidecar.log if line["event"] == "failure")
+
+
+def test_an_interrupt_from_the_keyboard_ends_it_like_a_signal() -> None:
+    """Ctrl-C in a terminal: no traceback, exit code 0."""
+    with Loopback(answer(page(after(snapshot())))) as server, running(server.url) as sidecar:
+        sidecar.wait_for(lambda line: line["event"] == "decision")
+        assert sidecar.end(signal.SIGINT) == OK
+
+
+def test_a_port_in_use_is_told_with_the_option(command: Command) -> None:
+    """At once, before anything is watched."""
+    with Loopback(answer("")) as server:
+        taken = server.url.removeprefix("http://")
+        said = command("run", "--listen", taken)
+    assert said.code == FAILED
+    assert (
+        said.err
+        == f"controller run: cannot listen on {taken} (Address already in use): choose another with --listen.\n"
+    )
+
+
+@pytest.mark.parametrize("listen", ["9460", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", ":9460"])
+def test_an_impossible_address_to_listen_on_is_a_usage_error(listen: str, command: Command) -> None:
+    """host:port is wanted."""
+    said = command("run", "--listen", listen)
+    assert said.code == USAGE
+    assert "host:port is expected" in said.err
+
+
+def test_an_unknown_host_to_listen_on_is_told(command: Command) -> None:
+    """A name that nobody knows cannot be listened on."""
+    said = command("run", "--listen", "no-such-host.invalid:9460")
+    assert said.code == FAILED
+    assert "cannot listen on no-such-host.invalid:9460" in said.err

@@ -1,0 +1,207 @@
+"""The sidecar's own port: read-only, always ready, alive while the loop is."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import jsonschema
+import pytest
+from fakes import ManualClock, RecordingActuator, ScriptedSource
+from pages import after, snapshot
+from prometheus_client.parser import text_string_to_metric_families
+
+from controller.cycle import Cycle
+from controller.decide.policy import PolicySettings
+from controller.loop import Controller
+from controller.report.document import schema
+from controller.serve.server import Server
+
+EVIL = 'm"\\\n\x1b[2J\u2028' + "x" * 4096
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The server's clock."""
+    return ManualClock()
+
+
+@pytest.fixture
+def server(clock: ManualClock) -> Iterator[Server]:
+    """A port of its own."""
+    serving = Server("127.0.0.1:0", clock, interval_seconds=10.0)
+    serving.start()
+    yield serving
+    serving.close()
+
+
+def cycles(model_name: str = "m") -> list[Cycle]:
+    """A first pass, and one with a decision."""
+    clock = ManualClock()
+    first = snapshot(model_name=model_name)
+    loop = Controller(ScriptedSource(clock, [first], [after(first)]), clock, RecordingActuator(), PolicySettings())
+    return [loop.step(), loop.step()]
+
+
+def ask(server: Server, path: str, method: str = "GET", data: bytes | None = None) -> tuple[int, str]:
+    """Status and body."""
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", method=method, data=data)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return int(response.status), response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_before_the_first_pass_there_is_no_recommendation(server: Server) -> None:
+    """Alive and ready all the same."""
+    assert ask(server, "/recommendation")[0] == 503
+    assert [ask(server, path)[0] for path in ("/livez", "/readyz", "/metrics", "/")] == [200] * 4
+
+
+def test_the_recommendation_is_the_published_document(server: Server) -> None:
+    """Valid by the schema, and that of the latest pass."""
+    for cycle in cycles():
+        server.publish(cycle)
+    status, body = ask(server, "/recommendation")
+    document = json.loads(body)
+    jsonschema.validate(document, schema())
+    assert status == 200
+    assert document["servers"][0]["recommendation"]["schedule"]
+
+
+def test_hostile_model_names_are_valid_everywhere(server: Server) -> None:
+    """Escaped in JSON and on the metrics page."""
+    server.publish(cycles(EVIL)[1])
+    assert json.loads(ask(server, "/recommendation")[1])["servers"][0]["model_name"] == EVIL
+    names = {
+        sample.labels.get("model_name", EVIL)
+        for family in text_string_to_metric_families(ask(server, "/metrics")[1])
+        for sample in family.samples
+    }
+    assert names == {EVIL}
+
+
+def test_liveness_is_progress_of_the_loop(server: Server, clock: ManualClock) -> None:
+    """A minute without a pass is death at short intervals; a pass is life again."""
+    clock.advance(59.0)
+    assert ask(server, "/livez")[0] == 200
+    clock.advance(2.0)
+    status, body = ask(server, "/livez")
+    assert (status, body) == (503, "The loop has made no pass for 61 s.\n")
+    server.publish(cycles()[0])
+    assert ask(server, "/livez")[0] == 200
+
+
+def test_a_long_interval_gives_more_time_to_live(clock: ManualClock) -> None:
+    """Five intervals."""
+    serving = Server("127.0.0.1:0", clock, interval_seconds=60.0)
+    serving.start()
+    clock.advance(299.0)
+    assert ask(serving, "/livez")[0] == 200
+    clock.advance(2.0)
+    assert ask(serving, "/livez")[0] == 503
+    serving.close()
+
+
+def test_a_failing_pass_is_progress(server: Server, clock: ManualClock) -> None:
+    """A server that is down must not get its sidecar killed, nor the model taken out of its Service."""
+    clock.advance(100.0)
+    server.publish(Cycle(number=1, at_unix_seconds=0.0))
+    assert ask(server, "/livez")[0] == ask(server, "/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/metrics", "/recommendation", "/readyz", "/nothing"])
+def test_nothing_can_be_changed(server: Server, method: str, path: str) -> None:
+    """Only GET is answered."""
+    assert ask(server, path, method, b"{}")[0] == 405
+
+
+def test_the_answer_to_head_has_no_body(server: Server) -> None:
+    """So that the connection goes on with the next answer."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(
+            b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, rest = answers.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405 ")
+    assert rest.startswith(b"HTTP/1.1 404 ")
+
+
+def test_an_unknown_path_names_those_there_are(server: Server) -> None:
+    """Whatever the path holds."""
+    for path in ("/nothing", "/..%2f..%2fetc/passwd", "/recommendation/", "/%ff"):
+        status, body = ask(server, path)
+        assert status == 404
+        assert "/recommendation" in body
+
+
+def test_a_large_body_is_refused(server: Server) -> None:
+    """Nobody has anything to send here."""
+    assert ask(server, "/metrics", "POST", b"x" * 100_000)[0] in {405, 413}
+
+
+def test_many_may_scrape_at_once_and_each_page_is_of_one_pass(server: Server) -> None:
+    """While the loop goes on publishing."""
+    template = Cycle(number=0, at_unix_seconds=0.0)
+    server.publish(template)
+
+    def scrape(_: int) -> bool:
+        values = dict(line.rsplit(" ", 1) for line in ask(server, "/metrics")[1].splitlines() if line[0] != "#")
+        passes = float(values["adaptive_k_cycles_total"])
+        return passes == float(values["adaptive_k_last_success_timestamp_seconds"])
+
+    with ThreadPoolExecutor(8) as pool:
+        scrapes = [pool.submit(scrape, index) for index in range(64)]
+        for number in range(1, 200):
+            server.publish(replace(template, number=number, at_unix_seconds=float(number)))
+        assert all(each.result() for each in scrapes)
+
+
+def test_a_client_that_says_nothing_does_not_hold_the_others_up(server: Server) -> None:
+    """More silent connections than there are threads."""
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+    try:
+        assert ask(server, "/livez")[0] == 200
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_a_port_in_use_is_an_error_at_once(server: Server, clock: ManualClock) -> None:
+    """Not a thread that dies later."""
+    with pytest.raises(OSError, match="in use"):
+        Server(f"127.0.0.1:{server.port}", clock, interval_seconds=10.0)
+
+
+def test_it_closes_with_connections_open_and_frees_its_port(clock: ManualClock) -> None:
+    """At once, and another can listen there."""
+    first = Server("127.0.0.1:0", clock, interval_seconds=10.0)
+    first.start()
+    port = first.port
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        first.close()
+    second = Server(f"127.0.0.1:{port}", clock, interval_seconds=10.0)
+    second.start()
+    assert ask(second, "/livez")[0] == 200
+    second.close()
+
+
+def test_it_serves_ipv6(clock: ManualClock) -> None:
+    """`[::1]:port`, where the machine has it."""
+    try:
+        serving = Server("[::1]:0", clock, interval_seconds=10.0)
+    except OSError:
+        pytest.skip("no IPv6 loopback on this machine")
+    serving.start()
+    with urllib.request.urlopen(f"http://[::1]:{serving.port}/livez", timeout=20) as response:
+        assert response.status == 200
+    serving.close()
