@@ -56,7 +56,7 @@ where a constant rate is off by 11% and 4%."""
 # Drift of lookup methods: one published n-gram page rises (.375, .915, .924), captures of our own hardly do.
 # Persistence: rates measured at a large k and cut to a smaller one fall short of what is then measured by 1-6% for
 # EAGLE and up to 21% for n-gram on published pages; .3 and .9 are the smaller end of that.
-HEAD: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.11, 0.6), LogNormal(0.11, 0.6))
+HEAD: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.11, 0.7), LogNormal(0.12, 0.8))
 """EAGLE, EAGLE-3, MTP, Medusa and the like: a small head on the target's own hidden states."""
 DRAFT_MODEL: Final = Drafter(Drafting.FIXED, -0.15, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.6))
 """A small language model of its own."""

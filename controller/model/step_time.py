@@ -1,15 +1,15 @@
 """Seconds of an engine step at (batch, k): a roofline with priors, corrected by what was measured.
 
-    ln t(B, m) = ln t0 + ln[ (1 + (n / n0)^q)^(1/q) + o g + d m + b B + x [n > limit] ] + delta(B, m)
+    ln t(B, m) = ln t0 + ln[ (1 + (n/n0)^q)^(1/q) + o g + d m + b B + s g B + x [n > limit] ] + delta(B, m)
 
 with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all.
 t0 is the fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
 lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner; r what a draft token weighs in verification
-against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request and x
-the cliff beyond the CUDA-graph capture limit where that is known, all four as shares of t0. Each has a log-normal
-prior. delta is a Gaussian process: where a cell (batch, k) was measured often, the measurement overrides the curve;
-nearby it pulls; far away the curve and its bounds stand. In geostatistics this is universal kriging with an informative
-prior.
+against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request, s that of
+rejecting drafts per request, and x the cliff beyond the CUDA-graph capture limit where that is known,
+all five as shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured
+often, the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics
+this is universal kriging with an informative prior.
 """
 
 import math
@@ -26,24 +26,26 @@ from controller.model.step_table import WINDOW_NOISE, StepTable
 Floats = NDArray[np.float64]
 
 FIXED_SECONDS: Final = LogNormal(0.012, 2.0)
-SATURATION_TOKENS: Final = LogNormal(160.0, 1.0)
-"""From the H100 grid of vLLM pull request 32374 (about 200 tokens) and a mixture of experts on two H100 (SpecForge
-issue 339, about 10): an order of magnitude apart, hence the spread."""
-CORNER: Final = LogNormal(1.4, 0.25)
-DRAFT_WEIGHT: Final = LogNormal(0.6, 0.2)
-"""Tokens of one request share their cache and, in a mixture of experts, many experts: on both published grids by batch
-and k a draft token weighs less than another request (.6 and .9)."""
+SATURATION_TOKENS: Final = LogNormal(100.0, 1.5)
+"""146 on the H100 grid of vLLM pull request 32374, 5 for a mixture of experts on two H100 (SpecForge issue 339)."""
+CORNER: Final = LogNormal(1.25, 0.5)
+"""2.9 and 1.1 there."""
+DRAFT_WEIGHT: Final = LogNormal(0.5, 0.15)
+"""Tokens of one request share their cache and, in a mixture of experts, many experts: .56 and .47 there."""
 KV_PER_REQUEST: Final = LogNormal(0.0015, 1.0)
+REJECTION_PER_REQUEST: Final = LogNormal(0.002, 1.0)
+"""On the H100 grid the first draft costs 5 ms more at batch 256 than each further one: .003 of a step a request."""
 CLIFF: Final = LogNormal(1.0, 1.0)
 """Steps beyond the capture limit were seen to cost up to five times more."""
 DISCREPANCY: Final = 0.06
 """Standard deviation of ln t around the best curve: smooth curves missed published grids by 3-7%."""
-BATCH_REACH: Final = 1.0
-"""A measurement speaks for batches within a factor e of its own ..."""
+BATCH_REACH: Final = 2.0
+"""A measurement speaks for batches within about a factor e^2 of its own ..."""
 DRAFT_REACH: Final = 1.5
 """... and for k within about this many."""
 PARAMETERS: Final = (
-    "fixed_seconds", "saturation_tokens", "corner", "draft_weight", "overhead", "per_draft", "kv_per_request", "cliff",
+    "fixed_seconds", "saturation_tokens", "corner", "draft_weight",
+    "overhead", "per_draft", "kv_per_request", "cliff", "rejection_per_request",
 )  # fmt: skip
 IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
@@ -109,7 +111,7 @@ class StepTime:
         kernel *= DISCREPANCY**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
         self._inverse: Floats = np.linalg.inv(kernel + np.diag(WINDOW_NOISE**2 / weight)).astype(float)
         self._prior = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT,
-                       drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF)  # fmt: skip
+                       drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST)  # fmt: skip
         inputs = _Inputs.of(batch, self._drafts, drafting, capture_limit_tokens)
         self._mode, curve, slopes, precision = _mode(inputs, seen, self._inverse, self._prior)
         self._weights = self._inverse @ (seen - curve)
@@ -168,18 +170,18 @@ class _Inputs:
 
 
 def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
-    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 8).
+    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 9).
 
     For a cost that is a sum, the derivative by the logarithm of a factor is that factor's share of the cost.
     """
-    corner, weight, overhead, per_draft, kv, cliff = np.exp(mode[2:]).tolist()
+    corner, weight, overhead, per_draft, kv, cliff, rejection = np.exp(mode[2:]).tolist()
     extra = weight * points.drafts
     log_ratio = points.log_batch + np.log1p(extra) - mode[1]
     power = np.exp(corner * log_ratio)
     log_one = np.log1p(power)
     roofline = np.exp(log_one / corner)
     by_tokens = roofline * (power / (1 + power))
-    slopes = np.empty((8, len(extra)))
+    slopes = np.empty((9, len(extra)))
     slopes[1] = -by_tokens
     slopes[2] = by_tokens * log_ratio - roofline * (log_one / corner)
     slopes[3] = by_tokens * (extra / (1 + extra))
@@ -187,6 +189,7 @@ def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
     slopes[5] = per_draft * points.drafts
     slopes[6] = kv * points.batch
     slopes[7] = cliff * points.beyond
+    slopes[8] = rejection * points.drafting * points.batch
     total = roofline + slopes[4:].sum(axis=0)
     slopes[0] = total
     slopes /= total

@@ -17,6 +17,7 @@ NAMES: Final = {
     "overhead": "overhead of drafting, share of a step",
     "per_draft": "cost of one draft, share of a step",
     "kv_per_request": "KV cache per request, share of a step",
+    "rejection_per_request": "rejecting drafts, per request, share of a step",
     "cliff": "cliff beyond the capture limit, share of a step",
 }
 

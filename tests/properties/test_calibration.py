@@ -17,6 +17,7 @@ from controller.model.step_time import (
     DRAFT_WEIGHT,
     FIXED_SECONDS,
     KV_PER_REQUEST,
+    REJECTION_PER_REQUEST,
     SATURATION_TOKENS,
     StepTime,
 )
@@ -26,7 +27,7 @@ Z90 = 1.6449
 
 
 def acceptance_is_held(rng: np.random.Generator, spread: float) -> tuple[bool, float]:
-    """For one server, after 40 windows of differing requests: whether the bounds hold E(k), and the share of S_j held."""
+    """For one server, after 40 windows of differing requests: whether E(k) is held, and the share of S_j that are."""
     trend = rng.normal(0.5, 0.8) + np.concatenate([[0.0], np.cumsum(rng.normal(-0.25, 0.3, POSITIONS - 1))])
     evidence: AcceptanceEvidence | None = None
     for _ in range(40):
@@ -62,13 +63,14 @@ def test_bounds_of_acceptance_hold_the_truth_nine_times_out_of_ten(spread: float
 def step_ratio_is_held(rng: np.random.Generator) -> bool:
     """For one server drawn from the prior: whether the bounds of t(B, k) / t(B, k') hold the true ratio."""
     priors = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT, HEAD.overhead, HEAD.per_draft, KV_PER_REQUEST)
-    t0, n0, q, r, o, d, b = (math.exp(rng.normal(math.log(each.median), each.spread)) for each in priors)
+    priors = (*priors, REJECTION_PER_REQUEST)
+    t0, n0, q, r, o, d, b, s = (math.exp(rng.normal(math.log(each.median), each.spread)) for each in priors)
     count = int(rng.integers(1, 9))
     batch = np.exp(rng.uniform(0, math.log(256), count + 1))
     k = rng.integers(0, 9, count + 1).astype(float)
     batch, k = np.append(batch, batch[-1]), np.append(k, (k[-1] + rng.integers(1, 9)) % 9)  # the last two are asked
     tokens = batch * (1 + r * k) / n0
-    mean = np.log(t0 * ((1 + tokens**q) ** (1 / q) + o * (k > 0) + d * k + b * batch))
+    mean = np.log(t0 * ((1 + tokens**q) ** (1 / q) + (o + s * batch) * (k > 0) + d * k + b * batch))
     distance = np.abs(np.subtract.outer(np.log(batch), np.log(batch))) / BATCH_REACH
     distance += np.abs(np.subtract.outer(k, k)) / DRAFT_REACH
     steps = rng.multivariate_normal(mean, DISCREPANCY**2 * np.exp(-distance), method="eigh")

@@ -177,12 +177,11 @@ def test_parameters_say_whether_they_were_measured() -> None:
 
 
 def test_beyond_a_known_capture_limit_a_step_is_taken_to_cost_more() -> None:
-    """With a limit of 256 tokens, k=5 at batch 64 (384 tokens) is dearer than without one, and less certain."""
+    """With a limit of 256 tokens, k=5 at batch 64 (384 tokens) is dearer than without one; k=1 (128) is not."""
     known = model_of(cell(16, 5), capture_limit_tokens=256)
     unknown = model_of(cell(16, 5))
     assert log_seconds(known, 64, 5)[0] > log_seconds(unknown, 64, 5)[0] + 0.2
     assert log_seconds(known, 64, 1) == log_seconds(unknown, 64, 1)
-    assert ratio_deviation(known, 64, 5, 1) > ratio_deviation(unknown, 64, 5, 1)
 
 
 def test_a_measured_cliff_replaces_the_assumed_one() -> None:
