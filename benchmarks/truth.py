@@ -30,7 +30,7 @@ from controller.model.acceptance import from_mean_length, from_rates, renewal
 from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
 from controller.model.speedup import acceptance_from_mean_length, expected_tokens
 from controller.model.step_table import Cell, StepTable
-from controller.model.step_time import StepGrid, StepTime
+from controller.model.step_time import StepTime
 
 CELLS_NEEDED = 4
 """Fewer timed cells say too little about leaving one out."""
@@ -188,6 +188,7 @@ def judge_acceptance(configs: Mapping[str, Sequence[AcceptanceRow]], say: Callab
     """Errors up and down, in total and by method."""
     total = {"up": Errors(), "down": Errors()}
     by_method: dict[str, dict[str, Errors]] = defaultdict(lambda: {"up": Errors(), "down": Errors()})
+    by_config: dict[str, dict[str, Errors]] = defaultdict(lambda: {"up": Errors(), "down": Errors()})
     for config, rows in configs.items():
         method, drafter = drafter_of(config)
         for seen, wanted in permutations(rows, 2):
@@ -195,13 +196,13 @@ def judge_acceptance(configs: Mapping[str, Sequence[AcceptanceRow]], say: Callab
             ours = abs(predict_length(seen, wanted.k, drafter) / wanted.length - 1)
             constant = acceptance_from_mean_length(seen.length, seen.k)
             baseline = abs(float(expected_tokens(constant, wanted.k)) / wanted.length - 1)
-            for errors in (total[way], by_method[method][way]):
+            for errors in (total[way], by_method[method][way], by_config[config][way]):
                 errors.ours.append(ours)
                 errors.baseline.append(baseline)
     if configs:
         say("\nacceptance length at another k: relative error (constant alpha for comparison)")
-        say(f"{'':16}{'way':6}{'mean':>8}{'max':>8}{'constant':>10}{'cells':>7}")
-        for name, ways in [*sorted(by_method.items()), ("total", total)]:
+        say(f"{'':44}{'way':6}{'mean':>8}{'max':>8}{'constant':>10}{'cells':>7}")
+        for name, ways in [*by_config.items(), *sorted(by_method.items()), ("total", total)]:
             for way, errors in ways.items():
                 _say_acceptance(say, name, way, errors)
     return {way: errors.summary() for way, errors in total.items()} | {
@@ -222,7 +223,7 @@ def predict_length(seen: AcceptanceRow, k: int, drafter: Drafter) -> float:
 def _say_acceptance(say: Callable[..., None], name: str, way: str, errors: Errors) -> None:
     if errors.ours:
         mean, worst, constant = np.mean(errors.ours), max(errors.ours), np.mean(errors.baseline)
-        say(f"{name:16}{way:6}{mean:8.1%}{worst:8.1%}{constant:10.1%}{len(errors.ours):7}")
+        say(f"{name:44}{way:6}{mean:8.1%}{worst:8.1%}{constant:10.1%}{len(errors.ours):7}")
 
 
 # --- cost ---
@@ -307,9 +308,9 @@ def predict(model: StepTime, rows: Sequence[CostRow]) -> tuple[np.ndarray, np.nd
     """Seconds of each row's step, and the standard deviation of their logarithm."""
     seconds, deviation = [], []
     for row in rows:
-        here: StepGrid = model.grid([row.batch], np.array([float(row.k)]), np.array([float(row.k > 0)]))
-        seconds.append(math.exp(here.log_seconds[0, 0]))
-        deviation.append(math.sqrt(here.variance[0, 0]))
+        at = [row.batch], np.array([float(row.k)]), np.array([float(row.k > 0)])
+        seconds.append(math.exp(model.grid(*at).log_seconds[0, 0]))
+        deviation.append(math.sqrt(model.variance(*at)[0, 0]))
     return np.array(seconds), np.array(deviation)
 
 

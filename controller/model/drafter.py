@@ -27,6 +27,7 @@ class Drafter:
     """Priors of one family of drafting methods.
 
     Attributes:
+        name: What it is called in a sentence.
         drafting: Whether it always drafts k.
         logit_drift: Expected change of logit(acceptance) from the first draft position to the second; each further
             change is `DRIFT_FADE` of the one before.
@@ -37,6 +38,7 @@ class Drafter:
         per_draft: Cost of each further draft token, likewise; the cost of verifying it comes on top.
     """
 
+    name: str
     drafting: Drafting
     logit_drift: float
     logit_spread: float
@@ -56,15 +58,23 @@ where a constant rate is off by 11% and 4%."""
 # Drift of lookup methods: one published n-gram page rises (.375, .915, .924), captures of our own hardly do.
 # Persistence: rates measured at a large k and cut to a smaller one fall short of what is then measured by 1-6% for
 # EAGLE and up to 21% for n-gram on published pages; .3 and .9 are the smaller end of that.
-HEAD: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.11, 0.7), LogNormal(0.12, 0.8))
+HEAD: Final = Drafter("EAGLE and MTP heads", Drafting.FIXED, -0.4, 0.35, LogNormal(0.11, 0.7), LogNormal(0.12, 0.8))
 """EAGLE, EAGLE-3, MTP, Medusa and the like: a small head on the target's own hidden states."""
-DRAFT_MODEL: Final = Drafter(Drafting.FIXED, -0.15, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.6))
+DRAFT_MODEL: Final = Drafter("draft models", Drafting.FIXED, -0.15, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.6))
 """A small language model of its own."""
-BLOCK: Final = Drafter(Drafting.FIXED, -0.4, 0.35, LogNormal(0.15, 0.7), LogNormal(0.01, 0.8))
+BLOCK: Final = Drafter("block drafters", Drafting.FIXED, -0.4, 0.35, LogNormal(0.15, 0.7), LogNormal(0.01, 0.8))
 """DFlash, DSpark: all k drafts in one pass."""
-LOOKUP: Final = Drafter(Drafting.VARIABLE, 0.6, 0.8, LogNormal(0.02, 0.8), LogNormal(0.005, 0.8), persistence=0.9)
+LOOKUP: Final = Drafter(
+    "n-gram and suffix lookup",
+    Drafting.VARIABLE,
+    0.6,
+    0.8,
+    LogNormal(0.02, 0.8),
+    LogNormal(0.005, 0.8),
+    persistence=0.9,
+)
 """n-gram and suffix: drafts are copied from text already seen."""
-UNKNOWN: Final = Drafter(Drafting.FIXED, -0.25, 0.5, LogNormal(0.08, 0.9), LogNormal(0.07, 0.9))
+UNKNOWN: Final = Drafter("any method", Drafting.FIXED, -0.25, 0.5, LogNormal(0.08, 0.9), LogNormal(0.07, 0.9))
 """Nothing is known of the method."""
 
 

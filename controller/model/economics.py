@@ -103,17 +103,21 @@ class Market:
         part = reference_k - below  # between two whole k, ln t is taken as linear
         reference_log_seconds = (1 - part) * log_seconds[:, [below]] + part * log_seconds[:, [below + 1]]
         tokens, slopes = self._tokens(with_reference)
-        token_variance = self._token_variance(slopes)[:-1]
         gain_variance = steps.contrast_variance[:, :-1] + self._token_variance(slopes - slopes[-1])[:-1]
         return Prices(
             market=self,
             batches=np.asarray(batches, float),
             tokens=tokens[:-1],
             log_seconds=log_seconds,
-            deviation=np.sqrt(steps.variance[:, :-1] + token_variance),
             log_gain=np.log(tokens[:-1] / tokens[-1]) - log_seconds + reference_log_seconds,
             gain_deviation=np.sqrt(gain_variance),
         )
+
+    def deviation(self, batch: float) -> Floats:
+        """Standard deviation of ln throughput at each k from 0 to k_max."""
+        ks = np.arange(self.k_max + 1.0)
+        steps = self.step_time.variance([batch], *self._drafted_at(ks))[0]
+        return np.asarray(np.sqrt(steps + self._token_variance(self._tokens(ks)[1])), float)
 
     def _drafted_at(self, ks: Floats) -> tuple[Floats, Floats]:
         """Mean drafts per request-step at each k, and the share of request-steps that draft."""
@@ -161,7 +165,6 @@ class Prices:
         batches: Decoding requests.
         tokens: Tokens per request-step.
         log_seconds: ln of the step.
-        deviation: Standard deviation of ln throughput.
         log_gain: ln of throughput over that at the reference k.
         gain_deviation: Its standard deviation.
     """
@@ -170,7 +173,6 @@ class Prices:
     batches: Floats
     tokens: Floats
     log_seconds: Floats
-    deviation: Floats
     log_gain: Floats
     gain_deviation: Floats
 
@@ -183,7 +185,8 @@ class Prices:
         """The prices at one batch as values."""
         batch = float(self.batches[row])
         throughput = batch * self.tokens * np.exp(-self.log_seconds[row])
-        spread, gain_spread = np.exp(_Z90 * self.deviation[row]), np.exp(_Z90 * self.gain_deviation[row])
+        spread = np.exp(_Z90 * self.market.deviation(batch))
+        gain_spread = np.exp(_Z90 * self.gain_deviation[row])
         gain = np.exp(self.log_gain[row])
         columns = {
             "tokens_per_step": self.tokens,

@@ -5,11 +5,11 @@
 with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all.
 t0 is the fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
 lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner; r what a draft token weighs in verification
-against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request, s that of
-rejecting drafts per request, and x the cliff beyond the CUDA-graph capture limit where that is known,
-all five as shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured
-often, the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics
-this is universal kriging with an informative prior.
+against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request, s what
+rejecting drafts costs per request, x the cliff beyond the CUDA-graph capture limit where that is known, all five as
+shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured often, the
+measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics this is
+universal kriging with an informative prior.
 """
 
 import math
@@ -74,12 +74,10 @@ class StepGrid:
 
     Attributes:
         log_seconds: Posterior mean of ln t.
-        variance: Its posterior variance.
         contrast_variance: Posterior variance of ln(t(k) / t(last k)): what both share cancels.
     """
 
     log_seconds: Floats
-    variance: Floats
     contrast_variance: Floats
 
 
@@ -96,12 +94,14 @@ class StepTime:
         "_mode",
         "_prior",
         "_weights",
+        "drafter",
         "table",
     )  # fmt: skip
 
     def __init__(self, table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> None:
         """Finds the parameters' posterior mode by damped Gauss-Newton, and what the cells add to the curve."""
         self.table = table
+        self.drafter = drafter
         self._capture_limit = capture_limit_tokens
         batch, self._drafts, drafting, seen, weight = np.array(
             [(cell.batch, cell.drafts, cell.drafting, cell.log_seconds, cell.weight) for cell in table.cells]
@@ -120,19 +120,17 @@ class StepTime:
 
     def grid(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> StepGrid:
         """Predictions for each batch at each (drafts per request-step, share that drafts)."""
-        batch = np.asarray(batches, float)
-        shape = (len(batch), len(drafts))
-        near = DISCREPANCY**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
-        kernel = near[:, None, :] * _nearness(drafts, self._drafts, DRAFT_REACH)[None, :, :]
-        flat = [np.broadcast_to(each, shape).ravel() for each in (batch[:, None], drafts, drafting)]
-        curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], self._capture_limit), self._mode)
-        slopes = slopes.reshape(*shape, -1) - kernel @ self._gain
+        kernel, curve, slopes = self._at(batches, drafts, drafting)
         apart = 2 * DISCREPANCY**2 * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
         return StepGrid(
-            log_seconds=curve.reshape(shape) + kernel @ self._weights,
-            variance=self._variance(DISCREPANCY**2, kernel, slopes),
+            log_seconds=curve + kernel @ self._weights,
             contrast_variance=self._variance(apart, kernel - kernel[:, -1:], slopes - slopes[:, -1:]),
         )
+
+    def variance(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> Floats:
+        """Posterior variance of ln t itself, shape (batch, k)."""
+        kernel, _, slopes = self._at(batches, drafts, drafting)
+        return self._variance(DISCREPANCY**2, kernel, slopes)
 
     def parameters(self) -> dict[str, Parameter]:
         """The curve's parameters by name."""
@@ -142,10 +140,23 @@ class StepTime:
             for name, mode, deviation, prior in zip(PARAMETERS, self._mode.tolist(), spread, self._prior, strict=True)
         }
 
+    def _at(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> tuple[Floats, Floats, Floats]:
+        """For every batch and k: covariances with the cells, the curve, and its slopes."""
+        batch = np.asarray(batches, float)
+        shape = (len(batch), len(drafts))
+        near = DISCREPANCY**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
+        kernel = near[:, None, :] * _nearness(drafts, self._drafts, DRAFT_REACH)[None, :, :]
+        flat = [np.broadcast_to(each, shape).ravel() for each in (batch[:, None], drafts, drafting)]
+        curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], self._capture_limit), self._mode)
+        return kernel, curve.reshape(shape), slopes.reshape(*shape, -1)
+
     def _variance(self, discrepancy: float | Floats, kernel: Floats, slopes: Floats) -> Floats:
-        known = np.einsum("bkc,bkc->bk", kernel @ self._inverse, kernel)
-        parameters = np.einsum("bki,bki->bk", slopes @ self._covariance, slopes)
-        return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
+        cells, parameters = kernel.shape[2], slopes.shape[2]
+        rows, free = kernel.reshape(-1, cells), slopes.reshape(-1, parameters)
+        known = np.einsum("pc,pc->p", rows @ self._inverse, rows).reshape(kernel.shape[:2])
+        free = free - rows @ self._gain
+        spread = np.einsum("pi,pi->p", free @ self._covariance, free).reshape(kernel.shape[:2])
+        return np.asarray(np.maximum(0.0, discrepancy - known) + spread, float)
 
 
 def fit(table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> StepTime | None:

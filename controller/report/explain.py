@@ -9,6 +9,8 @@ from controller.model.step_time import Parameter, StepTime
 
 _Z90: Final = 1.6448536269514722
 """Normal quantile of two-sided 90% bounds."""
+_SAME_DRAFTS: Final = 0.5
+_SAME_BATCH: Final = 1.5
 NAMES: Final = {
     "fixed_seconds": "fixed part of a step, ms",
     "saturation_tokens": "tokens at which a step saturates",
@@ -39,7 +41,23 @@ def parameters(step_time: StepTime) -> list[str]:
     """The curve's parameters with 90% bounds, each with its origin."""
     found = step_time.parameters()
     lines = [_parameter(name, found[name]) for name in NAMES]
-    return [*lines, f"  the drafter, implied: {_milliseconds(*drafter_seconds(step_time))} for each draft token"]
+    return [
+        *lines,
+        *_never_varied(step_time),
+        f"  the drafter, implied: {_milliseconds(*drafter_seconds(step_time))} for each draft token",
+    ]
+
+
+def _never_varied(step_time: StepTime) -> list[str]:
+    """What could not be told from the measured loads, however many windows there were."""
+    drafts = [cell.drafts for cell in step_time.table.cells]
+    batches = [cell.batch for cell in step_time.table.cells]
+    found = []
+    if max(drafts) - min(drafts) < _SAME_DRAFTS:
+        found.append(f"  k never varied, so the cost of a draft rests on the prior for {step_time.drafter.name}")
+    if max(batches) < _SAME_BATCH * min(batches):
+        found.append("  the load hardly varied, so saturation rests on a prior")
+    return found
 
 
 def drafter_seconds(step_time: StepTime) -> tuple[float, float, float]:

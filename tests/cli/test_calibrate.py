@@ -102,6 +102,7 @@ def test_explain_names_the_origin_of_every_number(command: Command) -> None:
     assert origins[0][2] == "modelled"
     assert len(re.findall(r"(?m)(measured|prior)$", said.out)) >= 8
     assert re.search(r"the drafter, implied: [\d.]+ ms", said.out)
+    assert "k never varied, so the cost of a draft rests on the prior for n-gram and suffix lookup" in said.out
 
 
 def test_the_capture_limit_reaches_the_model(command: Command, saved: Saved) -> None:

@@ -153,9 +153,9 @@ def test_any_measurements_yield_finite_predictions(rows: list[tuple[float, int, 
     """Contradictory or absurd cells make no NaN and no error, whatever they say."""
     model = model_of(*(Cell(b, float(k), float(k > 0), math.log(t), w) for b, k, t, w in rows), drafter=UNKNOWN)
     drafts = np.array([0.0, 4.0, 16.0])
-    grid = model.grid([1, 16, 300], drafts, np.minimum(1.0, drafts))
-    assert np.all(np.isfinite(grid.log_seconds))
-    assert np.all(grid.variance > 0)
+    at = [1, 16, 300], drafts, np.minimum(1.0, drafts)
+    assert np.all(np.isfinite(model.grid(*at).log_seconds))
+    assert np.all(model.variance(*at) > 0)
 
 
 def test_one_stalled_window_hardly_moves_its_cell() -> None:
