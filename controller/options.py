@@ -38,7 +38,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Options(BaseSettings):
     """What all verbs share: where settings come from."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, defer_build=True)
     from_file: ClassVar[dict[str, Any]] = {}
 
     @classmethod

@@ -2,14 +2,14 @@
 
     ln t(B, m) = ln t0 + ln[ (1 + (n/n0)^q)^(1/q) + o g + d m + b B + s g B + x [n > limit] ] + delta(B, m)
 
-with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all.
-t0 is the fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
+with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all. t0 is the
+fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
 lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner; r what a draft token weighs in verification
-against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request, s what
-rejecting drafts costs per request, x the cliff beyond the CUDA-graph capture limit where that is known, all five as
-shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured often, the
-measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics this is
-universal kriging with an informative prior.
+against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request, s
+what rejecting drafts costs per request, x the cliff beyond the CUDA-graph capture limit where that is known, all five
+as shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured often,
+the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics this
+is universal kriging with an informative prior.
 """
 
 import math
