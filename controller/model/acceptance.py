@@ -29,6 +29,8 @@ SHIFT_RATIO: Final = 0.05
 FIRST_LOGIT_SPREAD: Final = 1.5
 """Prior of the first position: acceptance .5, and 5% to 95% within its 90% bounds."""
 _NEWTON_STEPS: Final = 12
+_ENOUGH: Final = 1e-4
+"""The search ends when the largest step of a logit is smaller; Newton's next step would be its square."""
 _LOGIT_LIMIT: Final = 16.0
 _TINY: Final = 1e-9
 _PUBLISHED_DRAFTS: Final = 1e6
@@ -291,17 +293,16 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
     walk[steps + 1, steps] = -1 / drafter.logit_spread
     target = np.concatenate([[0.0], np.diff(_drift(positions, drafter)) / drafter.logit_spread])
     prior_precision = walk.T @ walk
+    expected = walk.T @ target
     logits = _first_guess(at_risk, accepted)
     for _ in range(_NEWTON_STEPS):
         hazard = _sigmoid(logits)
         curvature = prior_precision + np.diag(at_risk * hazard * (1 - hazard))
-        slope = accepted - at_risk * hazard - walk.T @ (walk @ logits - target)
+        slope = accepted - at_risk * hazard - prior_precision @ logits + expected
         step = np.linalg.solve(curvature, slope)
         logits = logits + np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-9:
+        if np.abs(step).max() < _ENOUGH:
             break
-    hazard = _sigmoid(logits)
-    curvature = prior_precision + np.diag(at_risk * hazard * (1 - hazard))
     return logits, np.linalg.inv(curvature).astype(float)
 
 

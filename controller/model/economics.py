@@ -83,9 +83,9 @@ class Market:
         """E(k) = 1 + coverage (S_1 + ... + S_k); between two whole k, their mixture."""
         return float(self._tokens(np.array([k]))[0][0])
 
-    def drafts_per_step(self, k: float) -> float:
-        """Mean draft tokens per request-step when k is asked for."""
-        return float(self._drafted_at(np.array([k]))[0][0])
+    def drafts_per_step(self, ks: Sequence[float]) -> tuple[float, ...]:
+        """Mean draft tokens per request-step when each k is asked for."""
+        return tuple(self._drafted_at(np.asarray(ks, float))[0].tolist())
 
     def prices(self, batches: Sequence[float], reference_k: float) -> "Prices":
         """Every k from 0 to k_max at each batch, compared with `reference_k` (which may lie between whole k).
@@ -188,7 +188,7 @@ class Prices:
         spread = np.exp(_Z90 * self.market.deviation(batch))
         gain_spread = np.exp(_Z90 * self.gain_deviation[row])
         gain = np.exp(self.log_gain[row])
-        columns = {
+        arrays = {
             "tokens_per_step": self.tokens,
             "step_seconds": np.exp(self.log_seconds[row]),
             "tokens_per_second": throughput,
@@ -198,13 +198,16 @@ class Prices:
             "gain_low": gain / gain_spread,
             "gain_high": gain * gain_spread,
         }
-        table, seen = self.market.step_time.table, self.market.acceptance.positions_observed
+        columns = {name: values.tolist() for name, values in arrays.items()}
+        market = self.market
+        seen = market.acceptance.positions_observed
+        measured = market.step_time.table.measured(batch, market.drafts_per_step(range(len(self.tokens))))
         return tuple(
             Score(
                 k=k,
-                **{name: float(values[k]) for name, values in columns.items()},
+                **{name: values[k] for name, values in columns.items()},
                 tokens_observed=k <= seen,
-                step_measured=table.measured(batch, self.market.drafts_per_step(k)),
+                step_measured=measured[k],
             )
             for k in range(len(self.tokens))
         )

@@ -1,6 +1,7 @@
 """Measured steps by load and k: all that the step-time model remembers."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final
@@ -14,6 +15,7 @@ MEMORY_WEIGHT: Final = 30.0
 CELLS_MAX: Final = 48
 K0_CELL: Final = 0.05
 """Mean drafts per request-step below which a cell counts as a measurement of k=0."""
+_NEAR: Final = 1.5
 _OUTLIER_SIGMAS: Final = 4.0
 """A window further from its cell than this counts for less, the less the further: one stall is not a slower machine."""
 
@@ -61,12 +63,13 @@ class StepTable:
         others = (cell for cell in self.cells if _cell_key(cell) != key)
         return StepTable((*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:])
 
-    def measured(self, batch: float, drafts: float) -> bool:
-        """Whether a step at this load was measured rather than modelled: a cell within 1.5x of it, and the same k."""
-        return any(
-            cell.here and abs(math.log(cell.batch / batch)) <= math.log(1.5) and abs(cell.drafts - drafts) <= K0_CELL
-            for cell in self.cells
-        )
+    def measured(self, batch: float, drafts: Sequence[float]) -> tuple[bool, ...]:
+        """For each k, whether a step at this load was measured here rather than modelled.
+
+        It was when a cell lies within 1.5x of the load, at the same drafts per request-step.
+        """
+        near = [cell.drafts for cell in self.cells if cell.here and 1 / _NEAR <= cell.batch / batch <= _NEAR]
+        return tuple(any(abs(seen - each) <= K0_CELL for seen in near) for each in drafts)
 
 
 def cell_of(window: Window) -> Cell | None:

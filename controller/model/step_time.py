@@ -50,8 +50,8 @@ PARAMETERS: Final = (
 IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
 _NEWTON_STEPS: Final = 20
-_ENOUGH: Final = 0.01
-"""The search ends when a step improves the loss by less; in units of variances, so the rest is a tenth of a sigma."""
+_ENOUGH: Final = 0.05
+"""The search ends when a step improves the loss, in units of variances, by less: a fraction of a sigma is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,17 @@ class StepTime:
 
     def grid(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> StepGrid:
         """Predictions for each batch at each (drafts per request-step, share that drafts)."""
-        kernel, curve, slopes = self._at(batches, drafts, drafting)
+        near, nearby, curve, slopes = self._at(batches, drafts, drafting)
         apart = 2 * DISCREPANCY**2 * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
         return StepGrid(
-            log_seconds=curve + kernel @ self._weights,
-            contrast_variance=self._variance(apart, kernel - kernel[:, -1:], slopes - slopes[:, -1:]),
+            log_seconds=curve + (near * self._weights) @ nearby.T,
+            contrast_variance=self._variance(apart, near, nearby - nearby[-1], slopes - slopes[:, -1:]),
         )
 
     def variance(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> Floats:
         """Posterior variance of ln t itself, shape (batch, k)."""
-        kernel, _, slopes = self._at(batches, drafts, drafting)
-        return self._variance(DISCREPANCY**2, kernel, slopes)
+        near, nearby, _, slopes = self._at(batches, drafts, drafting)
+        return self._variance(DISCREPANCY**2, near, nearby, slopes)
 
     def parameters(self) -> dict[str, Parameter]:
         """The curve's parameters by name."""
@@ -140,22 +140,24 @@ class StepTime:
             for name, mode, deviation, prior in zip(PARAMETERS, self._mode.tolist(), spread, self._prior, strict=True)
         }
 
-    def _at(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> tuple[Floats, Floats, Floats]:
-        """For every batch and k: covariances with the cells, the curve, and its slopes."""
+    def _at(
+        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Covariance with the cells as a product (batch, cell) x (k, cell), and for every batch and k the curve."""
         batch = np.asarray(batches, float)
         shape = (len(batch), len(drafts))
         near = DISCREPANCY**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
-        kernel = near[:, None, :] * _nearness(drafts, self._drafts, DRAFT_REACH)[None, :, :]
+        nearby = _nearness(drafts, self._drafts, DRAFT_REACH)
         flat = [np.broadcast_to(each, shape).ravel() for each in (batch[:, None], drafts, drafting)]
         curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], self._capture_limit), self._mode)
-        return kernel, curve.reshape(shape), slopes.reshape(*shape, -1)
+        return near, nearby, curve.reshape(shape), slopes.reshape(*shape, -1)
 
-    def _variance(self, discrepancy: float | Floats, kernel: Floats, slopes: Floats) -> Floats:
-        cells, parameters = kernel.shape[2], slopes.shape[2]
-        rows, free = kernel.reshape(-1, cells), slopes.reshape(-1, parameters)
-        known = np.einsum("pc,pc->p", rows @ self._inverse, rows).reshape(kernel.shape[:2])
-        free = free - rows @ self._gain
-        spread = np.einsum("pi,pi->p", free @ self._covariance, free).reshape(kernel.shape[:2])
+    def _variance(self, discrepancy: float | Floats, near: Floats, nearby: Floats, slopes: Floats) -> Floats:
+        shape = slopes.shape[:2]
+        kernel = (near[:, None, :] * nearby).reshape(-1, near.shape[1])
+        known = np.einsum("pc,pc->p", kernel @ self._inverse, kernel).reshape(shape)
+        free = slopes.reshape(-1, slopes.shape[2]) - kernel @ self._gain
+        spread = np.einsum("pi,pi->p", free @ self._covariance, free).reshape(shape)
         return np.asarray(np.maximum(0.0, discrepancy - known) + spread, float)
 
 

@@ -24,11 +24,12 @@ def line(engine: EngineCycle) -> str:
         return f"{decision.reason.value}: {decision.sentence}"
     best = decision.scores[decision.k_best]
     gain = Bounded(best.gain_ratio - 1, best.gain_low - 1, best.gain_high - 1)
+    gained = f"{_margin_text(gain):>7} {_range(gain)}" if best.gain_high > best.gain_low else ""
     length = window.mean_acceptance_length
     answer = "hold" if decision.action is Action.HOLD else f"k={decision.k}"
     return (
         f"batch {decision.batch:5.1f}   acceptance length {'   -' if length is None else f'{length:4.2f}'}   "
-        f"k now {_k_now(decision.k_now)}, best {best.k} {_margin_text(gain):>7} {_range(gain):20}   "
+        f"k now {_k_now(decision.k_now)}, best {best.k} {gained:28}   "
         f"-> {answer:5} {decision.reason.value}"
     )
 

@@ -51,8 +51,8 @@ def test_what_is_saved_is_read_again(rows: list[tuple[int, int, float, float]]) 
 def test_a_profile_is_not_a_measurement_of_this_server() -> None:
     """Its cells inform the curve, but never label a baseline as measured."""
     table = read_profile("batch,k,step_ms\n8,0,6.5\n")
-    assert not table.measured(8, 0)
-    assert table.with_cell(Cell(8.0, 0.0, 0.0, math.log(0.007), 1.0)).measured(8, 0)
+    assert table.measured(8, [0]) == (False,)
+    assert table.with_cell(Cell(8.0, 0.0, 0.0, math.log(0.007), 1.0)).measured(8, [0]) == (True,)
 
 
 @pytest.mark.parametrize(

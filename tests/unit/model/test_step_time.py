@@ -94,9 +94,9 @@ def test_the_order_of_measurements_does_not_matter(cells: list[Cell]) -> None:
 def test_only_a_measured_k0_counts_as_measured() -> None:
     """A cell at k=1 or at a batch far away is no baseline."""
     table = StepTable((cell(16, 0), cell(64, 1)))
-    assert table.measured(18, 0)
-    assert not table.measured(64, 0)
-    assert not table.measured(2, 0)
+    assert table.measured(18, [0]) == (True,)
+    assert table.measured(64, [0]) == (False,)
+    assert table.measured(2, [0]) == (False,)
 
 
 def test_windows_of_one_load_share_a_cell_and_its_weight_is_bounded() -> None:
