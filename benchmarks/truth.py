@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from controller.model.acceptance import from_mean_length, from_rates, renewal
 from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
+from controller.model.other_k import from_mean_length, from_rates, renewal
 from controller.model.speedup import acceptance_from_mean_length, expected_tokens
 from controller.model.step_table import Cell, StepTable
 from controller.model.step_time import StepTime

@@ -1,11 +1,10 @@
 """How likely each draft position is accepted: a rolling estimate with bounds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from controller.model.drafter import DRIFT_FADE, Drafter, Drafting
 from controller.observe.window import Window
@@ -31,10 +30,6 @@ FIRST_LOGIT_SPREAD: Final = 1.5
 _NEWTON_STEPS: Final = 12
 _ENOUGH: Final = 1e-4
 """The search ends when the largest step of a logit is smaller; Newton's next step would be its square."""
-_LOGIT_LIMIT: Final = 16.0
-_TINY: Final = 1e-9
-_PUBLISHED_DRAFTS: Final = 1e6
-"""A published rate is taken as it is: its own noise is not published."""
 _Z90: Final = 1.6448536269514722
 """Normal quantile of two-sided 90% bounds."""
 
@@ -167,7 +162,7 @@ def estimate(evidence: AcceptanceEvidence, drafter: Drafter) -> Acceptance:
     at_risk = np.asarray(evidence.at_risk) * independent
     accepted = np.asarray(evidence.accepted) * independent
     logits, covariance = _posterior(at_risk, accepted, drafter)
-    hazard = _sigmoid(logits)
+    hazard = sigmoid(logits)
     log_survival = np.cumsum(np.log(hazard))
     gradient = np.tril(np.broadcast_to(1 - hazard, (len(hazard), len(hazard))))  # d ln S_j / d z_i, i <= j
     deviation = np.sqrt(np.einsum("ij,jk,ik->i", gradient, covariance, gradient))
@@ -184,65 +179,6 @@ def estimate(evidence: AcceptanceEvidence, drafter: Drafter) -> Acceptance:
         evidence_drafts=evidence.drafts,
         logit_covariance=tuple(map(tuple, covariance.tolist())),
     )
-
-
-def from_mean_length(mean_length: float, k: int, positions: int, drafter: Drafter) -> tuple[float, ...]:
-    """Survival by position from a mean acceptance length alone (bonus token included), as published tables give it.
-
-    The logits follow the drafter's drift exactly; the first one is solved for so that E(k) is the mean length.
-
-    Raises:
-        ValueError: A length outside 1..k+1.
-
-    >>> from controller.model.drafter import HEAD
-    >>> survival = from_mean_length(2.0, 2, 4, HEAD)
-    >>> round(survival[0] + survival[1], 6)
-    1.0
-    """
-    if not 1.0 <= mean_length <= k + 1.0:
-        raise ValueError(f"a mean acceptance length of {mean_length} is impossible at k={k}: 1..{k + 1} is possible")
-    drift = _drift(positions, drafter)
-    low, high = -_LOGIT_LIMIT, _LOGIT_LIMIT
-    for _ in range(60):
-        middle = (low + high) / 2
-        length = 1 + float(np.cumprod(_sigmoid(middle + drift))[:k].sum())
-        low, high = (middle, high) if length < mean_length else (low, middle)
-    return tuple(np.cumprod(_sigmoid(high + drift)).tolist())
-
-
-def from_rates(survival: Sequence[float], positions: int, drafter: Drafter) -> tuple[float, ...]:
-    """Survival by position from published rates (unconditional, first draft first), extrapolated by the drift.
-
-    >>> from controller.model.drafter import HEAD
-    >>> [round(each, 3) for each in from_rates((0.7, 0.4), 3, HEAD)]
-    [0.7, 0.4, 0.197]
-    """
-    drafts = _PUBLISHED_DRAFTS
-    hits = tuple(drafts * each for each in survival)
-    unseen = (0.0,) * (positions - len(hits))
-    evidence = AcceptanceEvidence(at_risk=(drafts, *hits[:-1], *unseen), accepted=(*hits, *unseen))
-    return estimate(evidence, drafter).survival
-
-
-def renewal(survival: Sequence[float], seen_k: int, ks: ArrayLike, persistence: float) -> Floats:
-    """P(first draft accepted) at other ks over that at `seen_k`, where the survival was seen; 1 at `seen_k` itself.
-
-    A draft begins after a rejection, or after one that was accepted whole; the smaller k, the more often the latter,
-    and easy text goes on. With r after a rejection, e after a whole acceptance (logit e = logit r + persistence) and
-    H the survival from the first position to the k-th, P = (1 - P H) r + P H e, so that P = r / (1 - H (e - r)).
-    r is solved for at `seen_k`.
-
-    >>> [round(float(each), 3) for each in renewal((0.5, 0.4, 0.3), 3, [1, 2, 3], persistence=0.9)]
-    [1.112, 1.053, 1.0]
-    """
-    first = min(max(survival[0], _TINY), 1 - _TINY)
-    whole = min(survival[seen_k - 1], 1 - _TINY)
-    rejected = easy = first
-    for _ in range(8):
-        easy = float(_sigmoid(np.log(rejected / (1 - rejected)) + persistence))
-        rejected = min(max((first - whole * easy) / (1 - whole), _TINY), first)
-    onward = np.interp(np.asarray(ks, float), np.arange(1, len(survival) + 1), np.asarray(survival) / first)
-    return np.asarray(np.minimum(1.0, rejected / (1 - onward * (easy - rejected))) / first, float)
 
 
 def _counts(window: Window, drafting: Drafting, asked_k: float | None) -> AcceptanceEvidence:
@@ -291,12 +227,12 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
     walk[0, 0] = 1 / FIRST_LOGIT_SPREAD
     walk[steps + 1, steps + 1] = 1 / drafter.logit_spread
     walk[steps + 1, steps] = -1 / drafter.logit_spread
-    target = np.concatenate([[0.0], np.diff(_drift(positions, drafter)) / drafter.logit_spread])
+    target = np.concatenate([[0.0], np.diff(drift(positions, drafter)) / drafter.logit_spread])
     prior_precision = walk.T @ walk
     expected = walk.T @ target
     logits = _first_guess(at_risk, accepted)
     for _ in range(_NEWTON_STEPS):
-        hazard = _sigmoid(logits)
+        hazard = sigmoid(logits)
         curvature = prior_precision + np.diag(at_risk * hazard * (1 - hazard))
         slope = accepted - at_risk * hazard - prior_precision @ logits + expected
         step = np.linalg.solve(curvature, slope)
@@ -306,12 +242,13 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
     return logits, np.linalg.inv(curvature).astype(float)
 
 
-def _drift(positions: int, drafter: Drafter) -> Floats:
+def drift(positions: int, drafter: Drafter) -> Floats:
     """Expected logit of each position above the first one's."""
     return np.concatenate([[0.0], np.cumsum(drafter.logit_drift * DRIFT_FADE ** np.arange(positions - 1))])
 
 
-def _sigmoid(logits: Floats) -> Floats:
+def sigmoid(logits: Floats) -> Floats:
+    """The rate of a logit: 1 / (1 + exp(-logit))."""
     return np.asarray(1 / (1 + np.exp(-logits)), float)
 
 

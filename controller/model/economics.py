@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.model.acceptance import Acceptance, renewal
+from controller.model.acceptance import Acceptance
 from controller.model.drafter import Drafting
+from controller.model.other_k import renewal
 from controller.model.step_time import StepTime
 
 Floats = NDArray[np.float64]
