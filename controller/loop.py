@@ -13,7 +13,7 @@ from controller.decide.decision import Action, Decision
 from controller.decide.policy import PolicySettings, PolicyState, Situation, decide, remembered
 from controller.decide.present import Present, present
 from controller.model.acceptance import Acceptance, AcceptanceEvidence, estimate, observed
-from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
+from controller.model.drafter import METHODS, UNKNOWN, Drafter, Drafting, Method
 from controller.model.economics import Market
 from controller.model.step_table import StepTable
 from controller.model.step_time import fit
@@ -127,6 +127,12 @@ class Controller:
     def _judge(self, snapshot: Snapshot, memory: EngineMemory) -> EngineMemory:
         if snapshot.k_max is None:
             return replace(memory, last=_undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION))
+        if self._stated_k is not None and self._stated_k > snapshot.k_max:
+            raise ObserveError(
+                Reason.K_IMPOSSIBLE,
+                f"--k {self._stated_k:g} is beyond k_max={snapshot.k_max}, the server's num_speculative_tokens: state "
+                "the k in force, or leave --k out.",
+            )
         if memory.snapshot is None:
             return replace(memory, last=_undecided(snapshot, Reason.WARMING_UP, WARMING_UP))
         window = between(memory.snapshot, snapshot)  # observe
@@ -141,9 +147,9 @@ class Controller:
             decision = unready or Decision(Action.HOLD, Reason.IDLE, IDLE)
             cycle = EngineCycle(*snapshot.key, snapshot.k_max, decision, window, acceptance, step_time)
             return replace(partial, last=cycle)
-        asked_k = snapshot.k_max if now.k is None else max(1, round(now.k))
+        seen_k = _seen_k(evidence, now, snapshot.k_max)
         market = Market(
-            acceptance, step_time, now.drafting, asked_k, evidence.mean_draft_length, self._drafter.persistence
+            acceptance, step_time, now.drafting, seen_k, evidence.mean_draft_length, self._drafter.persistence
         )
         decision = decide(market, self._situation(window, now), memory.policy, self._policy)  # decide
         outcome = self._actuator.act(*snapshot.key, decision)  # act
@@ -161,6 +167,7 @@ class Controller:
         return Situation(
             batch=max(1.0, window.decode_batch or 1.0),
             k_now=now.k,
+            drafted=window.drafts > 0,
             now_seconds=None if window.seconds is None else self._clock.monotonic_seconds(),
         )
 
@@ -199,6 +206,13 @@ def _unready(window: Window, acceptance: Acceptance | None) -> Decision | None:
     if acceptance is None:
         return Decision(Action.HOLD, Reason.NOTHING_DRAFTED, NOTHING_DRAFTED)
     return None
+
+
+def _seen_k(evidence: AcceptanceEvidence, now: Present, k_max: int) -> int:
+    """The k at which the acceptance in memory was seen, which may not be the k of this window."""
+    if now.drafting is Drafting.FIXED:
+        return min(k_max, max(1, round(evidence.mean_draft_length)))
+    return min(k_max, max(1, round(now.k))) if now.k else k_max
 
 
 def _undecided(snapshot: Snapshot, reason: Reason, sentence: str) -> EngineCycle:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     NOTHING_DRAFTED = "nothing_drafted"
     NO_SPECULATION = "no_speculation"
     COUNTERS_DISAGREE = "counters_disagree"
+    K_IMPOSSIBLE = "k_impossible"
     # why a page could not be had, or could not be believed
     SERVER_UNREACHABLE = "server_unreachable"
     SERVER_TIMEOUT = "server_timeout"
@@ -52,6 +53,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.NOTHING_DRAFTED: "tokens were decoded, but nothing was drafted, so nothing can be learned of acceptance",
     Reason.NO_SPECULATION: "the server shows no speculative-decoding counters",
     Reason.COUNTERS_DISAGREE: "the server's own counters contradict each other",
+    Reason.K_IMPOSSIBLE: "the stated k is beyond the server's num_speculative_tokens",
     Reason.SERVER_UNREACHABLE: "no connection to the server",
     Reason.SERVER_TIMEOUT: "the server did not answer in time",
     Reason.SERVER_REDIRECTS: "the server redirects, and redirects are not followed",

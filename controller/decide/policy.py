@@ -59,17 +59,19 @@ class Situation:
     Attributes:
         batch: Mean decoding requests per step.
         k_now: Mean k in force; None when it cannot be told.
+        drafted: Whether anything was drafted in the window.
         now_seconds: The time on a monotonic clock; None for saved pages.
     """
 
     batch: float
     k_now: float | None
+    drafted: bool = True
     now_seconds: float | None = None
 
 
 def decide(market: Market, now: Situation, state: PolicyState, settings: PolicySettings) -> Decision:
     """The decision for the present load, and the schedule for every other."""
-    reference_k = float(market.asked_k) if now.k_now is None else min(now.k_now, float(market.k_max))
+    reference_k = _reference_k(market, now)
     ranges = buckets(settings.max_batch, now.batch)
     prices = market.prices([now.batch, *(middle for _, _, middle in ranges)], reference_k)
     scores = prices.scores(0)
@@ -98,6 +100,13 @@ def decide(market: Market, now: Situation, state: PolicyState, settings: PolicyS
         scores=scores,
     )
     return replace(decision, sentence=_sentence(decision, best, market.acceptance.evidence_drafts, settings))
+
+
+def _reference_k(market: Market, now: Situation) -> float:
+    """The k whose price stands for now. An unknown k drafts as was observed, or nothing at all."""
+    if now.k_now is not None:
+        return min(now.k_now, float(market.k_max))
+    return float(market.asked_k) if now.drafted else 0.0
 
 
 def remembered(decision: Decision, state: PolicyState, now_seconds: float | None) -> PolicyState:

@@ -258,3 +258,10 @@ def test_help_and_version_are_success(command: Command) -> None:
 def test_no_verb_is_a_usage_error(command: Command) -> None:
     """Exit code 2, as for any wrong option."""
     assert command().code == USAGE != FAILED
+
+
+def test_a_stated_k_beyond_what_the_server_can_draft_is_refused(command: Command) -> None:
+    """The n-gram page was launched with k_max=4: 9 cannot be in force."""
+    said = command("recommend", "--source", *NGRAM_WINDOW, "--k", 9)
+    assert said.code == FAILED
+    assert "--k 9 is beyond k_max=4" in said.err

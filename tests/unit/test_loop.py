@@ -280,3 +280,20 @@ def run_with(jitters: list[float], pass_seconds: float = 0.0) -> list[float]:
 
     loop.run(stop, 10.0, publish, jitter=lambda: next(left))
     return clock.waits
+
+
+def test_at_k0_the_acceptance_in_memory_still_prices_a_return() -> None:
+    """After windows at k=4 one with nothing drafted: k is 0 now, and k=4 is priced with what was learnt at k=4."""
+    drafting = after(SECOND, request_steps=20_000)
+    silent = replace(
+        drafting,
+        latency_samples=drafting.latency_samples + 4000,
+        latency_seconds=drafting.latency_seconds + 4000 * 0.008,
+        steps=drafting.steps + 1000,
+        generated_tokens=drafting.generated_tokens + 4000,
+    )
+    *_, learnt, off = watched([SECOND], [drafting], [silent], method=Method.EAGLE)
+    assert off.engines[0].decision.k_now == 0.0
+    ours, before = (cycle.engines[0].decision.scores[4].tokens_per_step for cycle in (off, learnt))
+    assert ours == pytest.approx(before)
+    assert off.engines[0].decision.action is Action.CHANGE

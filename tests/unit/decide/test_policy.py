@@ -132,6 +132,15 @@ def test_an_unknown_k_is_held_as_unknown() -> None:
     assert (decision.action, decision.k_now, decision.k) == (Action.HOLD, None, None)
 
 
+def test_when_nothing_is_drafted_now_is_priced_as_k0_even_if_k_is_unknown() -> None:
+    """n-gram without a match, or a schedule at k=0: the gain is over no drafts, not over what was drafted once."""
+    here = replace(market(SHARP), drafting=Drafting.VARIABLE)
+    silent = decided(here, 1.0, k_now=None, drafted=False)
+    assert silent.scores[0].gain_ratio == 1.0
+    assert silent.scores[4].gain_ratio > 1.5
+    assert decided(here, 1.0, k_now=None).scores[4].gain_ratio == 1.0
+
+
 def test_the_schedule_drafts_much_for_lone_streams_and_little_for_full_batches() -> None:
     """k falls along the schedule, which vLLM would accept."""
     schedule = decided(market((0.7, 0.6, 0.5, 0.45)), 1.0).schedule
