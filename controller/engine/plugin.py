@@ -1,0 +1,111 @@
+"""The entry point of the group `vllm.general_plugins`: vLLM calls `register` in each of its processes.
+
+It adds one method to EngineCore, which the HTTP side calls through vLLM's own channel, and wraps two methods of the
+Scheduler. Where vLLM lacks one of them it adds nothing, says so once, and the server serves as without it.
+"""
+
+import importlib
+import inspect
+import multiprocessing
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from .control import Answer
+from .scheduler import LOG, Reins
+from .wanted import Wanted
+
+ENGINE_METHOD = "adaptive_k_speculation"
+REINS = "_adaptive_k_reins"
+ENGINE = ("vllm.v1.engine.core", "EngineCore")
+SCHEDULER = ("vllm.v1.core.sched.scheduler", "Scheduler")
+
+
+def register() -> None:
+    """Install the engine side; a second call changes nothing."""
+    engine, scheduler = _class(*ENGINE), _class(*SCHEDULER)
+    lacking = missing(engine, scheduler)
+    if not lacking:
+        install(engine, scheduler)
+    elif multiprocessing.parent_process() is None:  # one line, not one for each of vLLM's processes
+        LOG.warning(
+            "adaptive-k: k cannot be changed live, this vLLM lacks %s; it serves as without the plugin", lacking
+        )
+
+
+def unavailable() -> str | None:
+    """What this vLLM lacks of what the plugin needs; None when nothing."""
+    return missing(_class(*ENGINE), _class(*SCHEDULER))
+
+
+def missing(engine: Any, scheduler: Any) -> str | None:
+    """What two classes lack of what the plugin needs, as a phrase; None when nothing."""
+    if engine is None or scheduler is None:
+        return ".".join(ENGINE if engine is None else SCHEDULER)
+    if hasattr(engine, ENGINE_METHOD):
+        return None  # installed already, so that `schedule` is ours
+    if not callable(getattr(scheduler, "update_draft_token_ids", None)):
+        return "Scheduler.update_draft_token_ids"
+    schedule = inspect.unwrap(getattr(scheduler, "schedule", len))  # another plugin may have wrapped it
+    code = getattr(schedule, "__code__", None)
+    if "dynamic_sd_lookup" not in getattr(code, "co_names", ()):
+        return "Scheduler.schedule with dynamic_sd_lookup (Dynamic SD, vLLM 0.24 or newer)"
+    return None
+
+
+def install(engine: Any, scheduler: Any) -> None:
+    """Add the method to the engine's class and wrap those of the scheduler's; once."""
+    if hasattr(engine, ENGINE_METHOD):
+        return
+    setattr(engine, ENGINE_METHOD, answer)
+    setattr(scheduler, REINS, None)
+    scheduler.schedule = _expiring(scheduler.schedule)
+    scheduler.update_draft_token_ids = _cutting(scheduler.update_draft_token_ids)
+
+
+def answer(self: Any, verb: str, wanted: dict[str, Any] | None = None) -> Answer:
+    """Becomes `EngineCore.adaptive_k_speculation`; vLLM calls it between two steps, in the engine's thread."""
+    scheduler = self.scheduler
+    if not hasattr(type(scheduler), REINS):
+        return 503, {"error": f"the scheduler is a {type(scheduler).__name__}, not one of vLLM's own"}
+    try:
+        reins = getattr(scheduler, REINS) or Reins(scheduler)
+    except AttributeError as error:
+        return 503, {"error": f"this vLLM lacks something the plugin needs: {error}"}
+    setattr(scheduler, REINS, reins)
+    if verb == "PUT" and wanted is not None:
+        return reins.put(Wanted(**wanted))
+    return reins.reset() if verb == "DELETE" else reins.get()
+
+
+def _expiring(schedule: Callable[..., Any]) -> Callable[..., Any]:
+    """Judge expiry at the start of a step, so that after idle not one step runs on a schedule that is over."""
+
+    @wraps(schedule)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        reins = getattr(self, REINS)
+        if reins is not None:
+            reins.before_step()
+        return schedule(self, *args, **kwargs)
+
+    return wrapped
+
+
+def _cutting(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Cut drafts between their proposal and their verification."""
+
+    @wraps(update)
+    def wrapped(self: Any, draft_token_ids: Any) -> Any:
+        reins = getattr(self, REINS)
+        if reins is not None:
+            reins.cut(draft_token_ids)
+        return update(self, draft_token_ids)
+
+    return wrapped
+
+
+def _class(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
