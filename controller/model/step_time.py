@@ -88,8 +88,7 @@ class StepTime:
         "_capture_limit",
         "_covariance",
         "_drafts",
-        "_gain",
-        "_inverse",
+        "_factor",
         "_log_batch",
         "_mode",
         "_prior",
@@ -109,14 +108,17 @@ class StepTime:
         self._log_batch = np.log(batch)
         kernel = _nearness(self._log_batch, self._log_batch, BATCH_REACH)
         kernel *= DISCREPANCY**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
-        self._inverse: Floats = np.linalg.inv(kernel + np.diag(WINDOW_NOISE**2 / weight)).astype(float)
+        # the noise keeps the sum positive definite, however close two cells lie
+        whitener: Floats = np.linalg.inv(np.linalg.cholesky(kernel + np.diag(WINDOW_NOISE**2 / weight))).astype(float)
+        inverse = whitener.T @ whitener
         self._prior = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT,
                        drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST)  # fmt: skip
         inputs = _Inputs.of(batch, self._drafts, drafting, capture_limit_tokens)
-        self._mode, curve, slopes, precision = _mode(inputs, seen, self._inverse, self._prior)
-        self._weights = self._inverse @ (seen - curve)
-        self._gain = self._inverse @ slopes
-        self._covariance: Floats = np.linalg.inv(precision + slopes.T @ self._gain).astype(float)
+        self._mode, curve, slopes, precision = _mode(inputs, seen, inverse, self._prior)
+        self._weights = inverse @ (seen - curve)
+        gain = inverse @ slopes
+        self._covariance: Floats = np.linalg.inv(precision + slopes.T @ gain).astype(float)
+        self._factor: Floats = np.concatenate([whitener.T, gain], axis=1)
 
     def grid(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> StepGrid:
         """Predictions for each batch at each (drafts per request-step, share that drafts)."""
@@ -153,12 +155,17 @@ class StepTime:
         return near, nearby, curve.reshape(shape), slopes.reshape(*shape, -1)
 
     def _variance(self, discrepancy: float | Floats, near: Floats, nearby: Floats, slopes: Floats) -> Floats:
-        shape = slopes.shape[:2]
-        kernel = (near[:, None, :] * nearby).reshape(-1, near.shape[1])
-        known = np.einsum("pc,pc->p", kernel @ self._inverse, kernel).reshape(shape)
-        free = slopes.reshape(-1, slopes.shape[2]) - kernel @ self._gain
-        spread = np.einsum("pi,pi->p", free @ self._covariance, free).reshape(shape)
-        return np.asarray(np.maximum(0.0, discrepancy - known) + spread, float)
+        """What neither the cells nor the parameters tell, for covariances `near` x `nearby` with the cells.
+
+        One product serves both: the covariance is separable in batch and k, so it is never written out.
+        """
+        ks, cells = nearby.shape
+        spread = (nearby[:, :, None] * self._factor).transpose(1, 0, 2).reshape(cells, -1)
+        told = (near @ spread).reshape(len(near), ks, -1)
+        by_cells, free = told[..., :cells], slopes - told[..., cells:]
+        known = np.einsum("bkc,bkc->bk", by_cells, by_cells)
+        parameters = np.einsum("bki,bki->bk", free @ self._covariance, free)
+        return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
 
 
 def fit(table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> StepTime | None:
