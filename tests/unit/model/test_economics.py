@@ -63,6 +63,14 @@ def test_bounds_surround_their_value_and_tokens_stay_in_range(alpha: float, refe
         assert score.gain_low <= score.gain_ratio <= score.gain_high
 
 
+@given(st.lists(st.tuples(st.integers(0, 8), st.floats(0.005, 0.2)), min_size=1, max_size=9), st.floats(1, 64))
+def test_another_draft_never_makes_a_step_shorter(measured: list[tuple[int, float]], batch: float) -> None:
+    """Whatever was measured, contradictions included, the priced step time does not fall with k."""
+    cells = tuple(Cell(8.0, float(k), float(k > 0), math.log(seconds), 5.0) for k, seconds in dict(measured).items())
+    steps = [score.step_seconds for score in market(0.6, cells, drafts=1000).prices([batch], 4.0).scores(0)]
+    assert all(np.diff(steps) >= -1e-12)
+
+
 def test_between_two_whole_k_the_server_runs_a_mixture() -> None:
     """E(2.5) is the mean of E(2) and E(3)."""
     here = market(0.6, linear_cells(0.1))
