@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,19 @@ def read_tables(
                 acceptance[row["config"]].append(_acceptance_row(row, f"{path.name}, row {line}"))
         else:
             say(f"skipped {path.name}: it has neither the columns of an acceptance table nor of a cost table")
+    _refuse_contradictions(acceptance, lambda row: (row.k,), lambda row: row.length)
+    _refuse_contradictions(cost, lambda row: (row.batch, row.k), lambda row: row.seconds)
     return dict(acceptance), dict(cost)
+
+
+def _refuse_contradictions(
+    configs: Mapping[str, Sequence[Any]], key: Callable[[Any], object], value: Callable[[Any], object]
+) -> None:
+    for config, rows in configs.items():
+        seen: dict[object, object] = {}
+        for row in rows:
+            if seen.setdefault(key(row), value(row)) != value(row):
+                sys.exit(f"{config}: {row} contradicts an earlier row with {seen[key(row)]} in the same place")
 
 
 def _acceptance_row(row: Mapping[str, str], where: str) -> AcceptanceRow:

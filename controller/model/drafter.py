@@ -57,7 +57,8 @@ where a constant rate is off by 11% and 4%."""
 # a Qwen3-1.7B drafter costs .11 of its 32B target a draft; n-gram matching on the CPU takes well under 1% of a step.
 # Drift of lookup methods: one published n-gram page rises (.375, .915, .924), captures of our own hardly do.
 # Persistence: rates measured at a large k and cut to a smaller one fall short of what is then measured by 1-6% for
-# EAGLE and up to 21% for n-gram on published pages; .3 and .9 are the smaller end of that.
+# EAGLE and up to 21% for n-gram on published pages. .3 and .9 are a choice, made on texts of the simulator, where they
+# take a third off that error; no published pair of rates was fitted.
 HEAD: Final = Drafter("EAGLE and MTP heads", Drafting.FIXED, -0.4, 0.35, LogNormal(0.11, 0.7), LogNormal(0.12, 0.8))
 """EAGLE, EAGLE-3, MTP, Medusa and the like: a small head on the target's own hidden states."""
 DRAFT_MODEL: Final = Drafter("draft models", Drafting.FIXED, -0.15, 0.35, LogNormal(0.06, 0.8), LogNormal(0.10, 0.6))

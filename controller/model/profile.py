@@ -12,6 +12,8 @@ from controller.model.step_table import Cell, StepTable
 WEIGHT: Final = 5.0
 """A profile's cell counts as this many steady windows: what is then measured here soon outweighs it."""
 CELLS_MAX: Final = 4096
+KEPT_BATCHES: Final = 8
+KEPT_KS: Final = 5
 SHORTEST_MS: Final = 0.05
 LONGEST_MS: Final = 60_000.0
 """No engine step lies outside: a profile that does is in another unit."""
@@ -24,7 +26,8 @@ def read_profile(text: str) -> StepTable:
 
     CSV has the columns batch, k, step_ms (others are ignored, rows without a time are left out). JSON is either
     `{"cells": [{"batch": 1, "k": 0, "step_ms": 6.5}, ...]}`, as `controller calibrate` saves it, or
-    `{"1": {"0": 6.5, ...}, ...}`: batch, then k, then milliseconds.
+    `{"1": {"0": 6.5, ...}, ...}`: batch, then k, then milliseconds. Of a large grid eight batches and five ks are kept,
+    the ends among them: a curve with a few cells on it says what hundreds would, and leaves room for measurements.
 
     Raises:
         ValueError: A row cannot be true, or it is no profile; the message names the row and the reason.
@@ -37,7 +40,7 @@ def read_profile(text: str) -> StepTable:
     """
     try:
         rows = _json_rows(json.loads(text)) if text.lstrip().startswith(("{", "[")) else _csv_rows(text)
-        return StepTable(tuple(_cells(rows)))
+        return StepTable(_thinned(tuple(_cells(rows))))
     except (json.JSONDecodeError, RecursionError, csv.Error) as error:
         raise ValueError(f"it is neither JSON nor CSV ({error})") from error
 
@@ -103,6 +106,21 @@ def _cells(rows: Iterable[Row]) -> Iterator[Cell]:
         yield Cell(batch, k, drafting, math.log(step_ms / 1e3), min(weight, WEIGHT), here=False)
     if not seen:
         raise ValueError("it holds no cells")
+
+
+def _thinned(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    if len(cells) <= KEPT_BATCHES * KEPT_KS:
+        return cells
+    batches = _spread(sorted({cell.batch for cell in cells}), KEPT_BATCHES)
+    ks = _spread(sorted({cell.drafts for cell in cells}), KEPT_KS)
+    return tuple(cell for cell in cells if cell.batch in batches and cell.drafts in ks)
+
+
+def _spread(values: list[float], count: int) -> set[float]:
+    """So many of the values, evenly by rank, the first and the last among them."""
+    if len(values) <= count:
+        return set(values)
+    return {values[round(index * (len(values) - 1) / (count - 1))] for index in range(count)}
 
 
 def _number(row: Mapping[str, Any], column: str, where: str, low: float, high: float) -> float:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.model.profile import WEIGHT, profile_json, read_profile
-from controller.model.step_table import Cell, StepTable
+from controller.model.profile import KEPT_BATCHES, KEPT_KS, WEIGHT, profile_json, read_profile
+from controller.model.step_table import CELLS_MAX, Cell, StepTable
 
 PUBLISHED = Path(__file__).parents[3] / "benchmarks" / "tables" / "cost_llama31_8b_eagle_h100.csv"
 
@@ -34,7 +34,7 @@ def test_the_three_forms_say_the_same() -> None:
     st.lists(
         st.tuples(st.integers(1, 512), st.integers(0, 16), st.floats(0.1, 1000), st.floats(0.01, 30)),
         min_size=1,
-        max_size=40,
+        max_size=KEPT_BATCHES * KEPT_KS,
         unique_by=lambda row: row[:2],
     )
 )
@@ -46,6 +46,14 @@ def test_what_is_saved_is_read_again(rows: list[tuple[int, int, float, float]]) 
         again = found[cell.batch, cell.drafts]
         assert again.log_seconds == pytest.approx(cell.log_seconds, abs=1e-4)
         assert again.weight == pytest.approx(min(cell.weight, WEIGHT), abs=1e-3)
+
+
+def test_a_large_grid_is_thinned_to_what_a_table_holds_with_its_ends() -> None:
+    """A hundred batches by seventeen ks: no corner is lost, and room is left for what is measured here."""
+    rows = [f"{batch},{k},{6 + batch * (1 + k) / 100}" for batch, k in product(range(1, 101), range(17))]
+    cells = read_profile("batch,k,step_ms\n" + "\n".join(rows)).cells
+    assert len(cells) == KEPT_BATCHES * KEPT_KS < CELLS_MAX
+    assert {(cell.batch, cell.drafts) for cell in cells} >= set(product((1.0, 100.0), (0.0, 16.0)))
 
 
 def test_a_profile_is_not_a_measurement_of_this_server() -> None:
