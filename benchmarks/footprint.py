@@ -1,4 +1,4 @@
-"""What adaptive-k costs: start, memory, parsing, one pass, and the simulator's speed.
+"""What adaptive-k costs: start, memory, parsing, one pass, the plugin's part of an engine step, the simulator's speed.
 
     python benchmarks/footprint.py [--json] [--repeats N]
 
@@ -18,10 +18,13 @@ from itertools import product
 from math import log
 from pathlib import Path
 
-from controller.decide.policy import choose
-from controller.model.acceptance import AcceptanceEvidence, estimate
+from plugin_step import added_microseconds
+
+from controller.decide.objective import fastest
+from controller.model.acceptance import estimate
 from controller.model.drafter import HEAD, Drafting
 from controller.model.economics import Market
+from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import Cell, StepTable
 from controller.model.step_time import fit
 from controller.observe.vllm_metrics import read_page
@@ -60,7 +63,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="medians only, machine-readable")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="runs of each (default 7)")
     options = parser.parse_args()
-    rows = [*replay(options.repeats), parse(options.repeats), one_pass(options.repeats), *simulator(options.repeats)]
+    rows = [
+        *replay(options.repeats),
+        parse(options.repeats),
+        one_pass(options.repeats),
+        *plugin(options.repeats),
+        *simulator(options.repeats),
+    ]
     if options.json:
         print(json.dumps({row.key: row.median for row in rows}, indent=2))
         return 0
@@ -115,10 +124,31 @@ def one_pass(repeats: int) -> Row:
         step_time = fit(StepTable(cells), HEAD)
         assert step_time is not None
         market = Market(estimate(evidence, HEAD), step_time, Drafting.FIXED, 16, 16.0, HEAD.persistence)
-        choose(market.prices(range(1, 65), 16.0), minimum_gain=0.03)
+        fastest(market.prices(range(1, 65), 16.0), minimum_gain=0.03)
 
     milliseconds = tuple(1e3 * each for each in timed(work, 5 * repeats))
     return Row("pass_ms_median", "one pass for 64 batches, k up to 16", milliseconds, "ms", "under 1 ms")
+
+
+def plugin(repeats: int) -> list[Row]:
+    """What the engine plugin adds to a step: of 1, 2, 4 ... 64 requests alike, and of the smallest and the largest."""
+    batches = tuple(2**doubled for doubled in range(7))
+    medians: dict[str, list[float]] = {"": [], "_1": [], "_64": []}
+    p99s: dict[str, list[float]] = {"": [], "_1": [], "_64": []}
+    for _ in range(repeats):
+        by_batch = {batch: added_microseconds(batch) for batch in batches}
+        every = [one for added in by_batch.values() for one in added]
+        for key, added in (("", every), ("_1", by_batch[1]), ("_64", by_batch[64])):
+            medians[key].append(statistics.median(added))
+            p99s[key].append(statistics.quantiles(added, n=100)[-1])
+    rows = []
+    for key, steps in (("", "steps of 1 to 64 requests"), ("_1", "of 1"), ("_64", "of 64")):
+        target = ("under 5 us", "under 20 us") if not key else ("", "")
+        rows += [
+            Row(f"plugin_step_us_median{key}", f"plugin, {steps}, median", tuple(medians[key]), "us", target[0]),
+            Row(f"plugin_step_us_p99{key}", f"plugin, {steps}, 99th percentile", tuple(p99s[key]), "us", target[1]),
+        ]
+    return rows
 
 
 def simulator(repeats: int) -> list[Row]:

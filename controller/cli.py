@@ -19,6 +19,7 @@ PIPE_CLOSED: Final = 141
 _HOMES: Final = {
     "recommend": "recommend",
     "run": "run",
+    "reset": "reset",
     "doctor": "doctor",
     "calibrate": "calibrate",
     "launch-config": "launch_config",

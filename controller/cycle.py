@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from controller.act.actuator import Outcome
-from controller.decide.decision import Decision
+from controller.act.actuator import NOTHING_DONE, Acted
+from controller.decide.decision import Decision, Schedule
+from controller.decide.mix import WorkloadAnswer
+from controller.decide.review import Review
 from controller.model.acceptance import Acceptance
 from controller.model.step_time import StepTime
+from controller.observe.speculation import Speculation
 from controller.observe.window import Window
 from controller.reason import Reason
 
@@ -16,6 +19,25 @@ class Failure:
 
     reason: Reason
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Live control of one engine in one pass.
+
+    Attributes:
+        speculation: The plugin's state as the pass found it; None when it could not be had.
+        wanted: The schedule that is held, or about to be; empty for the launch schedule.
+        applied: Whether the engine ran the k that its schedule says, by its own counters; None when they cannot tell.
+        frozen: Whether the operator froze changes.
+        review: Realised against predicted throughput of the last change; None when there was none.
+    """
+
+    speculation: Speculation | None = None
+    wanted: Schedule = ()
+    applied: bool | None = None
+    frozen: bool = False
+    review: Review | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +52,10 @@ class EngineCycle:
         window: The window it rests on; None if there is none yet.
         acceptance: By position; None until something was drafted.
         step_time: The step-time posterior; None until something was decoded.
-        outcome: What acting on the decision did.
+        acted: What acting on the decision did.
         failure: Why this engine's window was not used, if so.
+        control: Live control; None when only recommending.
+        workloads: By share, the largest first; empty where the plugin does not tell them apart.
     """
 
     model_name: str
@@ -41,8 +65,10 @@ class EngineCycle:
     window: Window | None = None
     acceptance: Acceptance | None = None
     step_time: StepTime | None = None
-    outcome: Outcome = Outcome.NOTHING_TO_DO
+    acted: Acted = NOTHING_DONE
     failure: Failure | None = None
+    control: Control | None = None
+    workloads: tuple[WorkloadAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

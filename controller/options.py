@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 ENV_PREFIX: Final = "ADAPTIVE_K_"
@@ -30,8 +30,13 @@ def _listen_address(address: str) -> str:
     return address
 
 
-Url = Annotated[str, AfterValidator(_server_url)]
-Listen = Annotated[str, AfterValidator(_listen_address)]
+# the schemas say less than the validators; they are for those who check values before there is a command to ask
+Url = Annotated[
+    str, AfterValidator(_server_url), WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s/@?#]+([/?#]\S*)?$"})
+]
+Listen = Annotated[
+    str, AfterValidator(_listen_address), WithJsonSchema({"type": "string", "pattern": r"^\S+:[0-9]{1,5}$"})
+]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

@@ -14,6 +14,14 @@ class Reason(StrEnum):
     GAIN_BELOW_MINIMUM = "gain_below_minimum"
     GAIN_UNCERTAIN = "gain_uncertain"
     COOLDOWN = "cooldown"
+    OTHER_BATCHES = "other_batches"
+    TARGET_MET = "target_met"
+    EXPLORING = "exploring"
+    PROBING_OUT_OF_K0 = "probing_out_of_k0"
+    PROBE_ENDED = "probe_ended"
+    REALISED_WORSE = "realised_worse"
+    FROZEN = "frozen"
+    STOOD_DOWN = "stood_down"
     # why nothing could be decided
     WARMING_UP = "warming_up"
     NOT_ENOUGH_EVIDENCE = "not_enough_evidence"
@@ -38,6 +46,24 @@ class Reason(StrEnum):
     SERVER_RESTARTED = "server_restarted"
     CLOCK_JUMPED = "clock_jumped"
     FILE_UNREADABLE = "file_unreadable"
+    # why the engine plugin could not be asked, or did not do it
+    PLUGIN_MISSING = "plugin_missing"
+    PLUGIN_READ_ONLY = "plugin_read_only"
+    PLUGIN_REFUSES = "plugin_refuses"
+    PLUGIN_CONFLICT = "plugin_conflict"
+    PLUGIN_REJECTS = "plugin_rejects"
+    PLUGIN_ANSWER_BAD = "plugin_answer_bad"
+    PLUGIN_UNREACHABLE = "plugin_unreachable"
+    NOT_APPLIED = "not_applied"
+    # why the workload could not be rolled
+    ROLLOUT_IMPOSSIBLE = "rollout_impossible"
+    ROLLOUT_REFUSED = "rollout_refused"
+    ROLLOUT_REVERTED = "rollout_reverted"
+    ROLLOUT_FAILED = "rollout_failed"
+    KUBERNETES_UNREACHABLE = "kubernetes_unreachable"
+    # why what was learnt could not be kept
+    CHECKPOINT_UNUSABLE = "checkpoint_unusable"
+    CHECKPOINT_NOT_SAVED = "checkpoint_not_saved"
 
 
 MEANING: Final[dict[Reason, str]] = {
@@ -47,6 +73,14 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.GAIN_BELOW_MINIMUM: "another k looks faster, but by less than the minimum gain",
     Reason.GAIN_UNCERTAIN: "another k looks faster, but the lower bound of the gain does not clear the minimum",
     Reason.COOLDOWN: "the last change is too recent",
+    Reason.OTHER_BATCHES: "the k at the present load stays; another batch size gets a better one",
+    Reason.TARGET_MET: "the latency target is met with the fewest drafts that do",
+    Reason.EXPLORING: "another k may be faster: it runs for a few windows to measure it",
+    Reason.PROBING_OUT_OF_K0: "nothing is drafted, so nothing is learnt: a short probe tells whether it pays again",
+    Reason.PROBE_ENDED: "the measured k did not prove faster: back to the one before",
+    Reason.REALISED_WORSE: "the last change made serving slower than before: it is taken back",
+    Reason.FROZEN: "changes are frozen by the operator",
+    Reason.STOOD_DOWN: "somebody else returned the engine to its launch schedule: adaptive-k keeps out for a while",
     Reason.WARMING_UP: "the first page of this server: two are needed for a window",
     Reason.NOT_ENOUGH_EVIDENCE: "too few drafts were verified to judge",
     Reason.IDLE: "no tokens were decoded in the window",
@@ -69,5 +103,39 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.SERVER_RESTARTED: "a counter fell: the server restarted inside the window",
     Reason.CLOCK_JUMPED: "the clock did not move forward between two pages",
     Reason.FILE_UNREADABLE: "a saved page could not be read",
+    Reason.PLUGIN_MISSING: "the server does not have the engine plugin",
+    Reason.PLUGIN_READ_ONLY: "the engine plugin says that k cannot be changed on this server",
+    Reason.PLUGIN_REFUSES: "the engine plugin refuses the token, or has none",
+    Reason.PLUGIN_CONFLICT: "somebody else holds a schedule, or changed it in between",
+    Reason.PLUGIN_REJECTS: "the engine plugin cannot run the wanted schedule",
+    Reason.PLUGIN_ANSWER_BAD: "the answer is not one of the engine plugin, or of another version",
+    Reason.PLUGIN_UNREACHABLE: "the engine plugin did not answer",
+    Reason.NOT_APPLIED: "the engine runs another k than its schedule says",
+    Reason.ROLLOUT_IMPOSSIBLE: "the workload as it is cannot be rolled to another k",
+    Reason.ROLLOUT_REFUSED: "the Kubernetes API server does not let the workload be changed",
+    Reason.ROLLOUT_REVERTED: "somebody else wrote the speculative config that was rolled out",
+    Reason.ROLLOUT_FAILED: "the workload does not come up, although its former config is back",
+    Reason.KUBERNETES_UNREACHABLE: "the Kubernetes API server did not answer as it should, or asks for patience",
+    Reason.CHECKPOINT_UNUSABLE: "the checkpoint could not be read: what was learnt before is lost",
+    Reason.CHECKPOINT_NOT_SAVED: "the checkpoint could not be written: a restart would forget what was learnt",
 }
 """One clause for each reason, for documents and help; the sentence of a decision adds the numbers."""
+
+DECIDED: Final = (
+    Reason.FASTER_K, Reason.SPECULATION_LOSES, Reason.BEST_ALREADY, Reason.GAIN_BELOW_MINIMUM, Reason.GAIN_UNCERTAIN,
+    Reason.COOLDOWN, Reason.OTHER_BATCHES, Reason.TARGET_MET, Reason.EXPLORING, Reason.PROBING_OUT_OF_K0,
+    Reason.PROBE_ENDED, Reason.REALISED_WORSE, Reason.FROZEN, Reason.STOOD_DOWN, Reason.WARMING_UP,
+    Reason.NOT_ENOUGH_EVIDENCE, Reason.IDLE, Reason.NOTHING_DRAFTED, Reason.NO_SPECULATION,
+)  # fmt: skip
+"""The reasons of decisions."""
+ACTING_FAILED: Final = (
+    Reason.PLUGIN_MISSING, Reason.PLUGIN_READ_ONLY, Reason.PLUGIN_REFUSES, Reason.PLUGIN_CONFLICT,
+    Reason.PLUGIN_REJECTS, Reason.PLUGIN_ANSWER_BAD, Reason.PLUGIN_UNREACHABLE, Reason.NOT_APPLIED,
+    Reason.ROLLOUT_IMPOSSIBLE, Reason.ROLLOUT_REFUSED, Reason.ROLLOUT_REVERTED, Reason.ROLLOUT_FAILED,
+    Reason.KUBERNETES_UNREACHABLE,
+)  # fmt: skip
+"""The reasons why the engine plugin or the Kubernetes API server could not be asked, or did not do it."""
+KEEPING_FAILED: Final = (Reason.CHECKPOINT_UNUSABLE, Reason.CHECKPOINT_NOT_SAVED)
+"""The reasons why what was learnt could not be kept; only the log has them."""
+OBSERVING_FAILED: Final = tuple(each for each in Reason if each not in {*DECIDED, *ACTING_FAILED, *KEEPING_FAILED})
+"""The reasons why a page or a window could not be used."""

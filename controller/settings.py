@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from controller.model.drafter import Method
 from controller.options import ENV_PREFIX, Listen, Options, Positive, SettingsError, Url
+from controller.rollout_options import RolloutOptions
 from controller.whatif_options import WhatIfOptions
 
 __all__ = ["CONFIG_ENV", "ENV_PREFIX", "VERBS", "Options", "SettingsError", "known_fields", "load"]
@@ -67,12 +68,12 @@ class ModelOptions(Options):
 class PolicyOptions(Options):
     """When a change is worth it."""
 
-    minimum_gain: float = Field(
-        0.03,
+    minimum_gain: float | None = Field(
+        None,
         ge=0,
         le=10,
         allow_inf_nan=False,
-        description="Least gain in throughput that the lower bound must clear.",
+        description="Least gain in throughput that the lower bound must clear: 0.03 without one, 0.01 when applying.",
     )
     minimum_drafts: float = Field(300, ge=1, allow_inf_nan=False, description="Least evidence, in verified drafts.")
     max_num_seqs: int = Field(
@@ -101,13 +102,80 @@ class RecommendOptions(PolicyOptions, ModelOptions, ServerOptions):
         return self
 
 
-class RunOptions(PolicyOptions, ModelOptions, ServerOptions):
-    """Watch a server for ever, log every decision and export it."""
+class WatchOptions(PolicyOptions, ModelOptions, ServerOptions):
+    """What is watched, how its k is changed live, and when."""
 
     url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server; /metrics is added.")
     interval_seconds: Positive = Field(10.0, description="Time between two scrapes, give or take a tenth.")
     cooldown_seconds: float = Field(60.0, ge=0, description="Least time between two changes.", allow_inf_nan=False)
-    listen: Listen = Field("127.0.0.1:9460", description="Where to serve /metrics, /livez, /readyz, /recommendation.")
+    listen: Listen = Field(
+        "127.0.0.1:9460", description="Where to serve the status page, /metrics, /livez, /readyz and /recommendation."
+    )
+    mode: Literal["recommend", "apply", "rollout"] = Field(
+        "recommend",
+        description=(
+            "recommend changes nothing; apply changes k in the running engine, by its plugin; rollout edits the "
+            "Kubernetes workload, which restarts it."
+        ),
+    )
+    plugin_token_file: Path | None = Field(
+        None, description="File with the engine plugin's token; read for each request. Needed to apply."
+    )
+    owner: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._:/@-]{1,128}$",
+        description="Name under which schedules are held; adaptive-k@HOSTNAME without one.",
+    )
+    ttl_seconds: int = Field(
+        120, ge=10, le=3600, description="The engine returns to its launch schedule when not renewed for this long."
+    )
+    allow_k_without_graph: bool = Field(
+        False, description="Apply a k that vLLM captured no CUDA graph for, at the price of slower steps."
+    )
+    objective: Literal["throughput", "tpot"] = Field(
+        "throughput", description="tpot: the fewest drafts that meet --tpot-target-ms, else the lowest latency."
+    )
+    tpot_target_ms: Positive | None = Field(
+        None, description="Time per output token that must not be exceeded; above it nothing is explored."
+    )
+    exploration_budget: float = Field(
+        0.01, ge=0, le=0.2, description="Share of throughput that measuring another k may cost; 0 never explores."
+    )
+    freeze: bool = Field(False, description="Change nothing; what is in force, or being rolled out, is kept.")
+    freeze_file: Path | None = Field(None, description="While this file exists, as --freeze.")
+    stand_down_seconds: float = Field(
+        900.0, ge=0, allow_inf_nan=False, description="Keep out this long after somebody else's `controller reset`."
+    )
+    checkpoint: Path | None = Field(
+        None, description="File that keeps what was learnt across restarts; nothing is kept without one."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "WatchOptions":
+        if self.mode == "apply" and self.plugin_token_file is None:
+            raise ValueError("--mode apply needs --plugin-token-file: without a token nothing changes a server")
+        if self.objective == "tpot" and self.tpot_target_ms is None:
+            raise ValueError("--objective tpot needs --tpot-target-ms")
+        if self.mode == "apply" and self.ttl_seconds < 2 * self.interval_seconds:
+            raise ValueError("--ttl-seconds must be at least twice --interval-seconds: a schedule must outlive a pass")
+        return self
+
+
+class RunOptions(RolloutOptions, WatchOptions):
+    """Watch a server for ever, log every decision and export it."""
+
+    @model_validator(mode="after")
+    def _one_workload(self) -> "RunOptions":
+        if self.mode == "rollout" and not (self.rollout_kind and self.rollout_name):
+            raise ValueError("--mode rollout needs --rollout-kind and --rollout-name: the workload that runs vLLM")
+        return self
+
+
+class ResetOptions(ServerOptions):
+    """Return a server to its launch schedule at once, whoever holds another."""
+
+    url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server.")
+    plugin_token_file: Path = Field(description="File with the engine plugin's token.")
 
 
 class DoctorOptions(ServerOptions):
@@ -156,6 +224,10 @@ class SimulateOptions(Options):
     seed: int = Field(0, ge=0, description="Same seed, same server.")
     k: int | None = Field(None, ge=1, le=64, description="num_speculative_tokens; the scenario's own without one.")
     developer_mode: bool = Field(False, description="Answer /server_info, as VLLM_SERVER_DEV_MODE=1 does.")
+    plugin_token_file: Path | None = Field(
+        None,
+        description="File with the engine plugin's token: k can then be changed live, as by `run --mode apply`.",
+    )
 
 
 class DemoOptions(Options):
@@ -175,6 +247,7 @@ class SchemaOptions(Options):
 VERBS: Final[dict[str, type[Options]]] = {
     "recommend": RecommendOptions,
     "run": RunOptions,
+    "reset": ResetOptions,
     "doctor": DoctorOptions,
     "calibrate": CalibrateOptions,
     "launch-config": LaunchConfigOptions,

@@ -1,13 +1,16 @@
 """Write the documents that are made from declarations: `make docs`. A test fails while they are stale."""  # noqa: INP001
 
+import runpy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from controller.flags import SHORT, default_text, describe
-from controller.reason import MEANING, Reason
-from controller.serve.telemetry import FAILURES, OUTCOMES
+from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, MEANING, OBSERVING_FAILED, Reason
+from controller.serve.telemetry_state import OUTCOMES
+from controller.serve.telemetry_table import FAMILIES, LABELS
 from controller.settings import CONFIG_ENV, ENV_PREFIX, VERBS
+from controller.simulator.scenario_file import schema_text
 
 FOLDER: Final = Path(__file__).parent
 NOTE: Final = "<!-- made by docs/generate.py: edit the declarations, then run `make docs` -->"
@@ -17,8 +20,17 @@ def documents() -> dict[Path, str]:
     """Every generated document and its text."""
     return {
         FOLDER / "configuration.md": _text(_configuration()),
+        FOLDER / "metrics.md": _text(_metrics()),
         FOLDER / "reasons.md": _text(_reasons()),
-    }
+        FOLDER.parent / "benchmarks" / "scenario.schema.json": schema_text(),
+    } | _chart()
+
+
+def _chart() -> dict[Path, str]:
+    """Values, schema and tables of the Helm chart, which are declared beside it."""
+    declared = runpy.run_path(str(FOLDER.parent / "helm" / "values.py"))
+    found: dict[Path, str] = declared["documents"]()
+    return found
 
 
 def _configuration() -> Iterator[str]:
@@ -59,11 +71,44 @@ def _reasons() -> Iterator[str]:
     yield "Counted in `adaptive_k_decisions_total{action, reason}`.\n"
     yield from _table(
         ("Reason", "Action", "Meaning"),
-        ((_code(reason.value), action.value, _sentence(reason)) for action, reason in OUTCOMES),
+        ((_code(reason.value), _actions(reason), _sentence(reason)) for reason in DECIDED),
     )
-    yield "\n## Failures"
-    yield "Counted in `adaptive_k_failures_total{reason}`; the last good decision stands.\n"
-    yield from _table(("Reason", "Meaning"), ((_code(reason.value), _sentence(reason)) for reason in FAILURES))
+    for title, text, reasons in (
+        (
+            "Failures of observing",
+            "Counted in `adaptive_k_failures_total{reason}`; the last good decision stands.",
+            OBSERVING_FAILED,
+        ),
+        (
+            "Failures of acting",
+            "Counted in `adaptive_k_actuation_failures_total{reason}`. A held schedule then runs out by itself.",
+            ACTING_FAILED,
+        ),
+        ("Failures of keeping", "In the log only; deciding goes on.", KEEPING_FAILED),
+    ):
+        yield f"\n## {title}"
+        yield f"{text}\n"
+        yield from _table(("Reason", "Meaning"), ((_code(reason.value), _sentence(reason)) for reason in reasons))
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics"
+    yield NOTE
+    yield (
+        "`controller run` serves these at `/metrics`. All values of a page are of the same pass. Ratios are from 0 to "
+        "1, or around 1; `low` and `high` are 90% bounds; a time is a Unix timestamp. A series whose value is not "
+        "known is left out, never 0 or NaN. Every label set of a counter exists from the start."
+    )
+    yield "\n## Series\n"
+    yield from _table(
+        ("Metric", "Type", "Unit", "Labels", "Meaning"),
+        (
+            (_code(each.name), each.kind.value, each.unit, ", ".join(map(_code, each.labels)), each.text)
+            for each in FAMILIES
+        ),
+    )
+    yield "\n## Labels\n"
+    yield from _table(("Label", "Meaning"), ((_code(name), text) for name, text in LABELS.items()))
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str | None, ...]]) -> Iterator[str]:
@@ -86,6 +131,10 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def _actions(reason: Reason) -> str:
+    return ", ".join(action.value for action, why in OUTCOMES if why is reason)
+
+
 def _sentence(reason: Reason) -> str:
     meaning = MEANING[reason]
     return f"{meaning[0].upper()}{meaning[1:]}."
@@ -97,4 +146,5 @@ def _text(lines: Iterable[str]) -> str:
 
 if __name__ == "__main__":
     for path, text in documents().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from controller.act.actuator import Outcome
-from controller.decide.decision import Action, Decision
+from controller.act.actuator import NOTHING_DONE, Acted, Order, Outcome
+from controller.decide.decision import Action
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
 from controller.observe.vllm_metrics import read_page
@@ -62,9 +62,14 @@ class RecordingActuator:
     """Changes nothing, and remembers what it was asked to do."""
 
     def __init__(self) -> None:
-        self.acts: list[tuple[str, str, Decision]] = []
+        self.orders: list[Order] = []
+        self.idled = 0
 
-    def act(self, model_name: str, engine: str, decision: Decision) -> Outcome:
+    def act(self, order: Order) -> Acted:
         """See `Actuator`."""
-        self.acts.append((model_name, engine, decision))
-        return Outcome.NOTHING_TO_DO if decision.action is Action.HOLD else Outcome.RECOMMENDED
+        self.orders.append(order)
+        return NOTHING_DONE if order.decision.action is Action.HOLD else Acted(Outcome.RECOMMENDED)
+
+    def idle(self) -> None:
+        """See `Actuator`."""
+        self.idled += 1

@@ -1,5 +1,7 @@
 """From settings to a connection. Apart from the loop's wiring, so that replaying saved pages loads no HTTP client."""
 
+from pathlib import Path
+
 from controller.clock import Clock
 from controller.observe.http import Fetcher
 from controller.observe.scrape import HttpSource
@@ -13,6 +15,18 @@ def fetcher(options: ServerOptions, clock: Clock, timeout_seconds: float | None 
         timeout_seconds=timeout_seconds or options.timeout_seconds,
         limit_bytes=options.page_limit_bytes,
         token_file=options.token_file,
+        ca_file=options.ca_file,
+    )
+
+
+def plugin_fetcher(options: ServerOptions, token_file: Path | None, clock: Clock) -> Fetcher:
+    """What speaks to the server's engine plugin, with the plugin's own token."""
+    return Fetcher(
+        clock,
+        timeout_seconds=options.timeout_seconds,
+        limit_bytes=options.page_limit_bytes,
+        token_file=token_file,
+        file_option="--plugin-token-file",
         ca_file=options.ca_file,
     )
 

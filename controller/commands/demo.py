@@ -7,7 +7,7 @@ from controller.act.actuator import RecommendOnly
 from controller.clock import SystemClock
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import say
-from controller.decide.policy import PolicySettings
+from controller.decide.policy_settings import PolicySettings
 from controller.loop import Controller
 from controller.model.drafter import Method
 from controller.observe.errors import cause
@@ -39,6 +39,9 @@ def demo(options: DemoOptions) -> int:
             for text in [cycle.failure.message] if cycle.failure else map(line, cycle.engines):
                 print(f"{number * options.window_seconds:5.0f} s   {text}", flush=True)
     print(f"\nThe last window as `controller recommend` shows it:\n\n{table(cycle)}")
+    print(
+        "\nTo look at it in a browser: `controller simulate`, beside it `controller run`, then http://127.0.0.1:9460/"
+    )
     return FAILED if cycle.failures else OK
 
 
@@ -58,6 +61,7 @@ def simulate(options: SimulateOptions) -> int:
         server = SimulatedServer(
             options.scenario,
             k=options.k,
+            token_file=options.plugin_token_file,
             developer_mode=options.developer_mode,
             seed=options.seed,
             speed=options.speed,

@@ -9,7 +9,7 @@ from controller.commands.exit_codes import OK
 from controller.commands.wiring import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
-from controller.report.document import FIXED_K
+from controller.model.drafter import FIXED_K
 from controller.settings import LaunchConfigOptions, SettingsError
 
 

@@ -2,16 +2,26 @@
 
 import random
 import signal
+import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import TypedDict
 
-from controller.clock import SystemClock
-from controller.commands.connection import http_source
+from controller.act.actuator import Actuator
+from controller.act.live import LiveActuator, LiveSettings, owner_name
+from controller.checkpoint import Checkpoint
+from controller.clock import Clock, SystemClock
+from controller.commands.connection import http_source, plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
-from controller.observe.errors import cause
+from controller.loop import Key, Live
+from controller.memory import Learnt
+from controller.observe.errors import ObserveError, cause
+from controller.observe.plugin import PluginSource
 from controller.serve.log import configure, event, log_cycle
+from controller.serve.page_view import About
 from controller.serve.server import Server
 from controller.settings import RunOptions
 
@@ -19,20 +29,25 @@ from controller.settings import RunOptions
 def run(options: RunOptions) -> int:
     """Watch until SIGTERM or SIGINT, which let the pass in progress end; then exit with 0."""
     clock = SystemClock()
+    control = _control(options, clock)
     try:
-        server = Server(options.listen, clock, options.interval_seconds)
+        server = Server(options.listen, clock, options.interval_seconds, _about(options))
     except (OSError, ValueError) as error:
         say(f"controller run: cannot listen on {options.listen} ({cause(error)}): choose another with --listen.")
         return FAILED
     stop = threading.Event()
     _stop_on_signals(stop)
     configure()
-    event("start", clock.unix_seconds(), server=options.url, listen=options.listen, mode="recommend")
-    loop = controller(options, http_source(options, clock), clock)
+    event("start", clock.unix_seconds(), server=options.url, listen=options.listen, mode=options.mode)
+    kept = Checkpoint(options.checkpoint, options.url, clock) if options.checkpoint else None
+    restored = _restored(kept, clock)
+    loop = controller(options, http_source(options, clock), clock, **control, restored=restored)
+    keeper = _Keeper(kept, clock, server.checkpoint_failed)
 
     def publish(cycle: Cycle) -> None:
         server.publish(cycle)
         log_cycle(cycle)
+        keeper.keep(loop.learnt)
 
     server.start()
     try:
@@ -41,6 +56,91 @@ def run(options: RunOptions) -> int:
         server.close()
     event("stop", clock.unix_seconds())
     return OK
+
+
+def _about(options: RunOptions) -> About:
+    """What the status page says of this process; who rolls dry only recommends."""
+    mode = "recommend" if options.mode == "rollout" and options.rollout_dry_run else options.mode
+    return About(options.url, mode, checkpoint=str(options.checkpoint or ""))
+
+
+class _Parts(TypedDict, total=False):
+    """What the mode adds to the loop."""
+
+    actuator: Actuator
+    plugin: PluginSource
+    live: Live
+
+
+def _control(options: RunOptions, clock: Clock) -> _Parts:
+    """The parts that read the engine plugin, where there is a token for it, and that change k in the mode's way."""
+
+    def frozen() -> bool:
+        return options.freeze or (options.freeze_file is not None and options.freeze_file.exists())
+
+    parts: _Parts = {}
+    if options.mode == "rollout":
+        from controller.commands.rollout import rollout_actuator  # noqa: PLC0415  # only where a workload is rolled
+
+        parts["actuator"] = rollout_actuator(options, clock, frozen)
+    if options.plugin_token_file is None:
+        return parts
+    fetcher = plugin_fetcher(options, options.plugin_token_file, clock)
+    parts["plugin"] = PluginSource(options.url, fetcher)
+    if options.mode != "apply":
+        return parts
+    owner = options.owner or owner_name(socket.gethostname())
+    settings = LiveSettings(owner, options.ttl_seconds, options.allow_k_without_graph)
+    parts["actuator"] = LiveActuator(options.url, fetcher, settings)
+    parts["live"] = Live(
+        owner=owner,
+        frozen=frozen,
+        chance=random.random,
+        stand_down_seconds=options.stand_down_seconds,
+        allow_k_without_graph=options.allow_k_without_graph,
+    )
+    return parts
+
+
+def _restored(kept: Checkpoint | None, clock: Clock) -> dict[Key, Learnt]:
+    """What was learnt before a restart; a file that cannot be used is told, and nothing is taken from it."""
+    if kept is None:
+        return {}
+    try:
+        found = kept.read()
+    except ObserveError as error:
+        event("failure", clock.unix_seconds(), reason=error.reason.value, message=error.message)
+        return {}
+    if found:
+        event("restored", clock.unix_seconds(), engines=len(found))
+    return found
+
+
+class _Keeper:
+    """Saves what was learnt after each pass; a full disk is logged once, and shown for as long as it lasts."""
+
+    def __init__(self, kept: Checkpoint | None, clock: Clock, show: Callable[[str], None]) -> None:
+        self._kept = kept
+        self._clock = clock
+        self._show = show
+        self._told = False
+
+    def keep(self, learnt: dict[Key, Learnt]) -> None:
+        """Save, and say so when it failed or works again."""
+        if self._kept is None:
+            return
+        try:
+            self._kept.save(learnt)
+        except ObserveError as error:
+            self._show(error.message)
+            if not self._told:
+                event("failure", self._clock.unix_seconds(), reason=error.reason.value, message=error.message)
+            self._told = True
+        else:
+            self._show("")
+            if self._told:
+                event("checkpoint_saved", self._clock.unix_seconds())
+            self._told = False
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -2,40 +2,75 @@
 
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from controller.act.actuator import RecommendOnly
+from controller.act.actuator import Actuator, RecommendOnly
 from controller.clock import Clock
-from controller.decide.policy import PolicySettings
-from controller.loop import Controller
+from controller.decide.policy_settings import PolicySettings
+from controller.loop import Controller, Key, Live
+from controller.memory import Learnt
 from controller.model.profile import read_profile
 from controller.model.step_table import StepTable
 from controller.observe.errors import cause
+from controller.observe.plugin import PluginSource
 from controller.observe.source import MetricsSource
 from controller.settings import ModelOptions, RecommendOptions, RunOptions, SettingsError
 
+RECOMMENDED_GAIN: Final = 0.03
+APPLIED_GAIN: Final = 0.01
+"""Least gain of a change that costs nothing to make and is taken back when it fails; others may cost a restart."""
 PROFILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
 
-def controller(options: RecommendOptions | RunOptions, source: MetricsSource, clock: Clock) -> Controller:
-    """The loop, recommending only."""
-    policy = PolicySettings(
-        minimum_gain=options.minimum_gain,
-        minimum_drafts=options.minimum_drafts,
-        cooldown_seconds=options.cooldown_seconds if isinstance(options, RunOptions) else 0.0,
-        max_batch=options.max_num_seqs,
-    )
-    stated_k = None if options.k is None else float(options.k)
+def controller(
+    options: RecommendOptions | RunOptions,
+    source: MetricsSource,
+    clock: Clock,
+    *,
+    actuator: Actuator | None = None,
+    plugin: PluginSource | None = None,
+    live: Live | None = None,
+    restored: Mapping[Key, Learnt] | None = None,
+) -> Controller:
+    """The loop; without an actuator it only recommends."""
     return Controller(
         source,
         clock,
-        RecommendOnly(),
-        policy,
+        actuator or RecommendOnly(),
+        policy(options),
         method=options.method,
-        stated_k=stated_k,
+        stated_k=None if options.k is None else float(options.k),
         capture_limit_tokens=options.capture_limit_tokens or math.inf,
         profile=profile(options),
+        plugin=plugin,
+        live=live,
+        restored=restored,
+    )
+
+
+def policy(options: RecommendOptions | RunOptions) -> PolicySettings:
+    """When to act, as the options want it."""
+    applying = isinstance(options, RunOptions) and options.mode == "apply"
+    least = APPLIED_GAIN if applying else RECOMMENDED_GAIN
+    found = PolicySettings(
+        minimum_gain=least if options.minimum_gain is None else options.minimum_gain,
+        minimum_drafts=options.minimum_drafts,
+        cooldown_seconds=0.0,
+        max_batch=options.max_num_seqs,
+    )
+    if not isinstance(options, RunOptions):
+        return found
+    target = None if options.tpot_target_ms is None else options.tpot_target_ms / 1e3
+    return replace(
+        found,
+        cooldown_seconds=options.cooldown_seconds,
+        tpot_target_seconds=target if options.objective == "tpot" else None,
+        exploration_budget=options.exploration_budget,
+        pressure_seconds=target,
+        interval_seconds=options.interval_seconds,
     )
 
 

@@ -16,6 +16,8 @@ class Action(StrEnum):
     HOLD = "hold"
     CHANGE = "change"
     DISABLE = "disable"
+    PROBE = "probe"
+    ROLL_BACK = "roll_back"
 
 
 class Baseline(StrEnum):

@@ -1,14 +1,17 @@
 """From prices to a decision: act only when the lower bound of the gain clears the minimum."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from controller.decide.decision import Action, Baseline, Bounded, Decision, Schedule
-from controller.decide.schedule import Range, buckets, merged
+from controller.decide.objective import fastest, fewest_that_meet
+from controller.decide.policy_settings import PolicySettings
+from controller.decide.schedule import Range, buckets, k_at, merged, near, overlaid
+from controller.decide.sentence import sentence
 from controller.model.drafter import LogNormal
 from controller.model.economics import Market, Prices, Score
 from controller.reason import Reason
@@ -16,27 +19,12 @@ from controller.reason import Reason
 K0_TAX: Final = LogNormal(1.08, 0.05)
 """k=0 on a server launched with speculation is slower than one launched without: the drafter still keeps its cache
 in step. 4% to 22% on published pages."""
+ELSEWHERE_GAIN: Final = 0.03
+"""Least gain of another k at a batch size that is not the present one: nothing was measured there, and it can wait."""
 _Z90: Final = 1.6448536269514722
 """Normal quantile of two-sided 90% bounds."""
 _SAME_K: Final = 0.5
 """A mean k within this of a whole one is that one."""
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySettings:
-    """When to act.
-
-    Attributes:
-        minimum_gain: Least gain worth a change, as a ratio minus 1.
-        minimum_drafts: Least evidence, in drafts.
-        cooldown_seconds: Least time between two changes.
-        max_batch: Largest batch of the schedule: the server's max_num_seqs.
-    """
-
-    minimum_gain: float = 0.03
-    minimum_drafts: float = 300.0
-    cooldown_seconds: float = 60.0
-    max_batch: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +49,46 @@ class Situation:
         k_now: Mean k in force; None when it cannot be told.
         drafted: Whether anything was drafted in the window.
         now_seconds: The time on a monotonic clock; None for saved pages.
+        home: The schedule that answers are compared with; empty for the k in force at every batch.
+        tpot_seconds: Time per output token in the window; None when it is not known.
+        waiting: Requests in the queue.
     """
 
     batch: float
     k_now: float | None
     drafted: bool = True
     now_seconds: float | None = None
+    home: Schedule = ()
+    tpot_seconds: float | None = None
+    waiting: float = 0.0
 
 
-def decide(market: Market, now: Situation, state: PolicyState, settings: PolicySettings) -> Decision:
-    """The decision for the present load, and the schedule for every other."""
-    reference_k = _reference_k(market, now)
+def decide(
+    market: Market,
+    now: Situation,
+    state: PolicyState,
+    settings: PolicySettings,
+    barred: Collection[int] = (),
+    impossible: Collection[int] = (),
+) -> Decision:
+    """The decision for the present load, and the schedule for every other.
+
+    `barred` ks are not chosen at this load, `impossible` ones at none.
+    """
     ranges = buckets(settings.max_batch, now.batch)
-    prices = market.prices([now.batch, *(middle for _, _, middle in ranges)], reference_k)
+    batches = [now.batch, *(middle for _, _, middle in ranges)]
+    reference_k = _reference_k(market, now, now.batch)
+    references = [_reference_k(market, now, batch) for batch in batches]
+    prices = market.prices(batches, references)
     scores = prices.scores(0)
-    choices = choose(prices, settings.minimum_gain)
-    best = _best(scores, state, settings)
-    chosen = best if _clears(best, settings) else None if choices[0] is None else scores[choices[0]]
-    held = _held_k(now, reference_k)
+    out_here = {*barred, *impossible}
+    choices = _choices(prices, now, settings, [out_here if _like(b, now.batch) else impossible for b in batches])
+    best = _best(scores, state, settings, out_here)
     enough = market.acceptance.evidence_drafts >= settings.minimum_drafts
-    target = chosen if chosen is not None and enough else None
+    target = _target(scores, best, choices[0], settings) if enough else None
     reason = _reason(best, target, reference_k, now, state, settings, enough=enough)
-    acting = reason in (Reason.FASTER_K, Reason.SPECULATION_LOSES) and target is not None
-    k = target.k if acting and target is not None else held
+    acting = reason in (Reason.FASTER_K, Reason.SPECULATION_LOSES, Reason.TARGET_MET) and target is not None
+    k = target.k if acting and target is not None else _held_k(now, reference_k)
     decision = Decision(
         action=Action.HOLD if not acting else Action.DISABLE if k == 0 else Action.CHANGE,
         reason=reason,
@@ -92,21 +97,50 @@ def decide(market: Market, now: Situation, state: PolicyState, settings: PolicyS
         k=k,
         k_best=best.k,
         batch=now.batch,
-        schedule=_schedule(ranges, choices[1:], now.batch, round(reference_k), k) if enough else (),
+        schedule=_schedule(ranges, choices[1:], now, round(reference_k), k, settings) if enough else now.home,
         gain=_gain(target) if acting and target is not None else Bounded(1.0, 1.0, 1.0),
-        margin=(margin := _margin(scores[0])),
+        margin=(margin := margin_of(scores[0])),
         margin_without_speculation=_against_no_speculation(margin),
         baseline=Baseline.MEASURED if scores[0].step_measured else Baseline.MODELLED,
         scores=scores,
     )
-    return replace(decision, sentence=_sentence(decision, best, market.acceptance.evidence_drafts, settings))
+    present = round(reference_k, 3) if now.home else now.k_now
+    return replace(decision, sentence=sentence(decision, present, best, market.acceptance.evidence_drafts, settings))
 
 
-def _reference_k(market: Market, now: Situation) -> float:
+def _reference_k(market: Market, now: Situation, batch: float) -> float:
     """The k whose price stands for now. An unknown k drafts as was observed, or nothing at all."""
+    if now.home:
+        return min(float(k_at(now.home, max(1, round(batch))) or 0), float(market.k_max))
     if now.k_now is not None:
         return min(now.k_now, float(market.k_max))
     return float(market.asked_k) if now.drafted else 0.0
+
+
+def _like(batch: float, present: float) -> bool:
+    """Whether what is known against a k at the present load speaks for this batch, too."""
+    return 0.5 <= batch / present <= 2.0
+
+
+def _choices(
+    prices: Prices,
+    now: Situation,
+    settings: PolicySettings,
+    barred: Sequence[Collection[int]],
+) -> list[int | None]:
+    """By batch the k that the objective wants; None where what runs now should stay."""
+    if settings.tpot_target_seconds is None or now.tpot_seconds is None:
+        elsewhere = max(settings.minimum_gain, ELSEWHERE_GAIN)
+        return fastest(prices, [settings.minimum_gain, *(elsewhere for _ in barred[1:])], barred)
+    modelled = np.exp(prices.reference_log_seconds) / prices.reference_tokens
+    seconds = modelled * (now.tpot_seconds / modelled[0])  # what the model leaves out (prompts) is taken as a factor
+    return fewest_that_meet(prices, seconds.tolist(), settings.tpot_target_seconds, settings.minimum_gain, barred)
+
+
+def _target(scores: Sequence[Score], best: Score, choice: int | None, settings: PolicySettings) -> Score | None:
+    if settings.tpot_target_seconds is None and _clears(best, settings):
+        return best
+    return None if choice is None else scores[choice]
 
 
 def remembered(decision: Decision, state: PolicyState, now_seconds: float | None) -> PolicyState:
@@ -116,10 +150,11 @@ def remembered(decision: Decision, state: PolicyState, now_seconds: float | None
     return PolicyState(standing_k=decision.k, changed_at_seconds=now_seconds)
 
 
-def _best(scores: tuple[Score, ...], state: PolicyState, settings: PolicySettings) -> Score:
+def _best(scores: tuple[Score, ...], state: PolicyState, settings: PolicySettings, barred: Collection[int]) -> Score:
     """Highest expected throughput, ties to the smaller k; the standing answer wins unless clearly beaten."""
-    top = max(score.tokens_per_second for score in scores)
-    best = next(score for score in scores if score.tokens_per_second >= top * (1 - 1e-9))
+    allowed = [score for score in scores if score.k not in barred] or list(scores)
+    top = max(score.tokens_per_second for score in allowed)
+    best = next(score for score in allowed if score.tokens_per_second >= top * (1 - 1e-9))
     if state.standing_k is None or state.standing_k >= len(scores):
         return best
     standing = scores[state.standing_k]
@@ -127,23 +162,12 @@ def _best(scores: tuple[Score, ...], state: PolicyState, settings: PolicySetting
     return best if clearly else standing
 
 
-def choose(prices: Prices, minimum_gain: float) -> list[int | None]:
-    """For each batch the k of the highest expected throughput among those whose lower bound clears the minimum gain.
-
-    Ties go to the smaller k; None where no k clears it.
-    """
-    clear = prices.gain_low >= 1 + minimum_gain
-    value = np.where(clear, prices.log_gain, -np.inf)  # at one batch the gain ranks as the throughput does
-    found: list[int] = np.argmax(value >= value.max(axis=1, keepdims=True) - 1e-9, axis=1).tolist()
-    return [k if clears else None for k, clears in zip(found, np.max(clear, axis=1).tolist(), strict=True)]
-
-
 def _clears(score: Score, settings: PolicySettings) -> bool:
     return score.gain_low >= 1 + settings.minimum_gain
 
 
 def _held_k(now: Situation, reference_k: float) -> int | None:
-    return None if now.k_now is None else round(reference_k)
+    return None if now.k_now is None and not now.home else round(reference_k)
 
 
 def _reason(
@@ -162,10 +186,16 @@ def _reason(
         if abs(best.k - reference_k) < _SAME_K:
             return Reason.BEST_ALREADY
         return Reason.GAIN_BELOW_MINIMUM if best.gain_ratio < 1 + settings.minimum_gain else Reason.GAIN_UNCERTAIN
-    if now.k_now is not None and abs(target.k - reference_k) < _SAME_K:
+    if (now.home or now.k_now is not None) and abs(target.k - reference_k) < _SAME_K:
         return Reason.BEST_ALREADY
     if target.k != state.standing_k and _cooling(now, state, settings):
         return Reason.COOLDOWN
+    return _acting_reason(target, settings)
+
+
+def _acting_reason(target: Score, settings: PolicySettings) -> Reason:
+    if settings.tpot_target_seconds is not None and target.gain_ratio < 1:
+        return Reason.TARGET_MET
     return Reason.SPECULATION_LOSES if target.k == 0 else Reason.FASTER_K
 
 
@@ -176,24 +206,35 @@ def _cooling(now: Situation, state: PolicyState, settings: PolicySettings) -> bo
 
 
 def _schedule(
-    ranges: Sequence[Range], choices: Sequence[int | None], present: float, reference_k: int, k: int | None
+    ranges: Sequence[Range],
+    choices: Sequence[int | None],
+    now: Situation,
+    reference_k: int,
+    k: int | None,
+    settings: PolicySettings,
 ) -> Schedule:
     """The present range runs the decided k, the others their own choice, or what runs now where none clears."""
-
-    def at(middle: float, choice: int | None) -> int:
-        if middle == max(1.0, present):
-            return reference_k if k is None else k
-        return reference_k if choice is None else choice
-
-    return merged((low, high, at(middle, choice)) for (low, high, middle), choice in zip(ranges, choices, strict=True))
+    present = max(1.0, now.batch)
+    chosen = [
+        (low, high, choice if middle != present else None if now.home else k)
+        for (low, high, middle), choice in zip(ranges, choices, strict=True)
+    ]
+    if now.home:
+        low, high = near(present, settings.max_batch)
+        others = [(first, last, each) for first, last, each in chosen if each is not None]
+        below = [(first, min(last, low - 1), each) for first, last, each in others if first < low]
+        above = [(max(first, high + 1), last, each) for first, last, each in others if last > high]
+        here = [] if k is None or k == reference_k else [(low, high, k)]
+        return overlaid(now.home, [*below, *above, *here], settings.max_batch)
+    return merged((low, high, reference_k if each is None else each) for low, high, each in chosen)
 
 
 def _gain(score: Score) -> Bounded:
     return Bounded(score.gain_ratio, score.gain_low, score.gain_high)
 
 
-def _margin(off: Score) -> Bounded:
-    """From the gain of k=0 over now to the margin of now over k=0."""
+def margin_of(off: Score) -> Bounded:
+    """The margin of now over k=0, from the gain of k=0 over now."""
     return Bounded(1 / off.gain_ratio - 1, 1 / off.gain_high - 1, 1 / off.gain_low - 1)
 
 
@@ -202,41 +243,3 @@ def _against_no_speculation(margin: Bounded) -> Bounded:
     below = math.hypot(math.log((1 + margin.value) / (1 + margin.low)), _Z90 * K0_TAX.spread)
     above = math.hypot(math.log((1 + margin.high) / (1 + margin.value)), _Z90 * K0_TAX.spread)
     return Bounded(math.exp(center) - 1, math.exp(center - below) - 1, math.exp(center + above) - 1)
-
-
-def _sentence(decision: Decision, best: Score, drafts: float, settings: PolicySettings) -> str:
-    now = "the drafting of now" if decision.k_now is None else f"k={decision.k_now:.3g}"
-    load = f"at a batch of {decision.batch:.3g}"
-    gained = _percent(Bounded(best.gain_ratio, best.gain_low, best.gain_high))
-    match decision.reason:
-        case Reason.FASTER_K | Reason.SPECULATION_LOSES if decision.gain is not None:
-            what = "no speculation (k=0)" if decision.k == 0 else f"k={decision.k}"
-            return f"{what} yields {_percent(decision.gain)} over {now} {load}, from {drafts:,.0f} drafts."
-        case Reason.BEST_ALREADY:
-            return f"{now} is the best of 0..{len(decision.scores) - 1} {load}, from {drafts:,.0f} drafts."
-        case Reason.GAIN_BELOW_MINIMUM:
-            return (
-                f"k={best.k} looks best {load}, but {gained} over {now} is below the minimum gain of "
-                f"{settings.minimum_gain:.1%}."
-            )
-        case Reason.GAIN_UNCERTAIN:
-            return (
-                f"k={best.k} looks best {load}: {gained} over {now}. The lower bound does not clear the minimum gain "
-                f"of {settings.minimum_gain:.1%}; step times at another k would settle it."
-            )
-        case Reason.COOLDOWN:
-            return f"k={best.k} looks best {load}, but the last change was under {settings.cooldown_seconds:g} s ago."
-        case _:
-            return (
-                f"{drafts:,.0f} drafts were verified, {settings.minimum_drafts:,.0f} are needed: watch for longer, "
-                "or send traffic."
-            )
-
-
-def _percent(gain: Bounded) -> str:
-    """A gain and its bounds in words.
-
-    >>> _percent(Bounded(1.123, 1.05, 1.2))
-    '+12.3% (+5.0% to +20.0%)'
-    """
-    return f"{gain.value - 1:+.1%} ({gain.low - 1:+.1%} to {gain.high - 1:+.1%})"

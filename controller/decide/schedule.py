@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 from controller.decide.decision import Schedule
 
+LOAD_REACH: Final = 1.25
+"""A steady load moves within about this factor of its mean."""
 Range = tuple[int, int, float]
 """Lowest and highest batch size, and the batch that stands for them."""
 
@@ -21,10 +24,22 @@ def buckets(max_batch: int, present: float) -> tuple[Range, ...]:
     low = 1
     while low <= max_batch:
         high = min(2 * low - 1, max_batch)
-        here = low <= max(1.0, min(present, float(max_batch))) < high + 1
+        here = low <= max(1, min(round(present), max_batch)) <= high
         ranges.append((low, high, max(1.0, present) if here else math.sqrt(low * high)))
         low = high + 1
     return tuple(ranges)
+
+
+def near(batch: float, max_batch: int) -> tuple[int, int]:
+    """The batch sizes that a change at this load is made for: its range, and whatever a steady load visits.
+
+    >>> near(15.9, 256), near(1.0, 256), near(200.0, 256)
+    ((13, 31), (1, 1), (128, 255))
+    """
+    low, high = (max(1, min(round(batch * reach), max_batch)) for reach in (1 / LOAD_REACH, LOAD_REACH))
+    here = max(1, min(round(batch), max_batch))
+    power = 1 << (here.bit_length() - 1)
+    return min(low, power), max(high, min(2 * power - 1, max_batch))
 
 
 def merged(ranges: Iterable[tuple[int, int, int]]) -> Schedule:
@@ -40,6 +55,21 @@ def merged(ranges: Iterable[tuple[int, int, int]]) -> Schedule:
         else:
             found.append((low, high, k))
     return tuple(found)
+
+
+def overlaid(home: Schedule, ranges: Iterable[tuple[int, int, int]], max_batch: int) -> Schedule:
+    """A schedule on 1..max_batch with other ks on some ranges; elsewhere it stays as it is.
+
+    >>> overlaid(((1, 4, 5), (5, 8, 2)), [(4, 6, 0)], 8)
+    ((1, 3, 5), (4, 6, 0), (7, 8, 2))
+    """
+    ks = [home[0][2]] * max_batch
+    for low, _, k in home:
+        ks[low - 1 :] = [k] * max(0, max_batch - low + 1)  # gaps and the tail carry the k before them
+    for low, high, k in ranges:
+        top = min(high, max_batch)
+        ks[low - 1 : top] = [k] * (top - low + 1)
+    return merged((batch, batch, k) for batch, k in enumerate(ks, 1))
 
 
 def k_at(schedule: Schedule, batch: int) -> int | None:

@@ -2,6 +2,7 @@
 
 It adds one method to EngineCore, which the HTTP side calls through vLLM's own channel, and wraps two methods of the
 Scheduler. Where vLLM lacks one of them it adds nothing, says so once, and the server serves as without it.
+Measuring begins with a scheduler's first step; where it cannot, k can be changed all the same.
 """
 
 import importlib
@@ -11,12 +12,17 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from . import meter
 from .control import Answer
 from .scheduler import LOG, Reins
 from .wanted import Wanted
 
 ENGINE_METHOD = "adaptive_k_speculation"
+GET_MEASURED = "GET measured"
+"""What the engine is asked for a GET with a token: as `GET`, and what was measured with it."""
 REINS = "_adaptive_k_reins"
+METER = "_adaptive_k_meter"
+"""On a scheduler: None before its first step, then its meter, or False where nothing is measured."""
 ENGINE = ("vllm.v1.engine.core", "EngineCore")
 SCHEDULER = ("vllm.v1.core.sched.scheduler", "Scheduler")
 
@@ -59,6 +65,7 @@ def install(engine: Any, scheduler: Any) -> None:
         return
     setattr(engine, ENGINE_METHOD, answer)
     setattr(scheduler, REINS, None)
+    setattr(scheduler, METER, None)
     scheduler.schedule = _expiring(scheduler.schedule)
     scheduler.update_draft_token_ids = _cutting(scheduler.update_draft_token_ids)
 
@@ -69,13 +76,40 @@ def answer(self: Any, verb: str, wanted: dict[str, Any] | None = None) -> Answer
     if not hasattr(type(scheduler), REINS):
         return 503, {"error": f"the scheduler is a {type(scheduler).__name__}, not one of vLLM's own"}
     try:
-        reins = getattr(scheduler, REINS) or Reins(scheduler)
+        reins = _reins(scheduler)
     except AttributeError as error:
         return 503, {"error": f"this vLLM lacks something the plugin needs: {error}"}
-    setattr(scheduler, REINS, reins)
+    if verb == GET_MEASURED:
+        return _with_measured(reins.get(), scheduler)
     if verb == "PUT" and wanted is not None:
         return reins.put(Wanted(**wanted))
     return reins.reset() if verb == "DELETE" else reins.get()
+
+
+def _with_measured(told: Answer, scheduler: Any) -> Answer:
+    """What GET tells, and what was measured where anything is."""
+    status, document = told
+    measures = _meter(scheduler)
+    measured = measures.document() if measures else None
+    return status, document if measured is None else {**document, "measured": measured}
+
+
+def _reins(scheduler: Any) -> Reins:
+    """The control of a scheduler, from its first step or the first question on."""
+    reins: Reins = getattr(scheduler, REINS) or Reins(scheduler)
+    setattr(scheduler, REINS, reins)
+    return reins
+
+
+def _meter(scheduler: Any) -> meter.Meter | None:
+    """What measures a scheduler, likewise; a failure is told once, and not tried again."""
+    if getattr(scheduler, METER) is None:
+        setattr(scheduler, METER, False)
+        try:
+            setattr(scheduler, METER, meter.begin(scheduler, _reins(scheduler)) or False)
+        except Exception as error:  # noqa: BLE001  (measuring must never reach vLLM)
+            LOG.warning("adaptive-k: nothing is measured, because of %s: %s", type(error).__name__, error)
+    return getattr(scheduler, METER) or None
 
 
 def _expiring(schedule: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,6 +117,8 @@ def _expiring(schedule: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(schedule)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self, METER) is None and _meter(self):
+            return self.schedule(*args, **kwargs)  # which the meter stands in for now: so it sees the first step
         reins = getattr(self, REINS)
         if reins is not None:
             reins.before_step()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from .control import OK, UNPROCESSABLE, Answer
-from .plugin import ENGINE_METHOD, unavailable
+from .plugin import ENGINE_METHOD, GET_MEASURED, unavailable
 from .schedule import Refused
 from .scheduler import message_of
 from .tokens import VARIABLE, NoTokensError, is_bearer, read_tokens
@@ -25,6 +25,11 @@ ENGINE_SECONDS = 30.0
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def configured_token_file() -> str | None:
+    """The path of the token file, as the environment names it at this moment."""
+    return os.environ.get(VARIABLE)
 
 
 class SpeculationEndpoint:
@@ -48,8 +53,14 @@ class SpeculationEndpoint:
 class SpeculationResource:
     """GET, PUT and DELETE of the schedule in force, as an ASGI application."""
 
-    def __init__(self, *, engine_seconds: float = ENGINE_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        engine_seconds: float = ENGINE_SECONDS,
+        token_file: Callable[[], str | None] = configured_token_file,
+    ) -> None:
         self._engine_seconds = engine_seconds
+        self._token_file = token_file
         self.__name__ = "adaptive_k_speculation"  # vLLM logs every route by the name of its function, and dies without
         self._engine: Any = None
         self._unavailable: str | None = "the server is still starting"
@@ -85,12 +96,13 @@ class SpeculationResource:
         await send({"type": "http.response.body", "body": content})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        verb, path = scope["method"], os.environ.get(VARIABLE)
+        verb, path = scope["method"], self._token_file()
         if verb not in METHODS:
             return 405, {"error": f"only {', '.join(METHODS)} are possible here"}
-        if verb == "GET":
-            return _read_only_without_tokens(path, await self._ask(verb))
         headers = dict(scope["headers"])
+        if verb == "GET":
+            trusted = _has_token(headers, path)
+            return _read_only_without_tokens(path, await self._ask(GET_MEASURED if trusted else verb))
         try:
             if not is_bearer(headers.get(b"authorization"), read_tokens(path)):
                 return 401, {"error": "this needs `Authorization: Bearer TOKEN` with a token of the token file"}
@@ -123,6 +135,14 @@ class SpeculationResource:
         except Exception as error:  # noqa: BLE001  (vLLM raises its own kinds; whichever, the engine did not do it)
             return 503, {"error": f"the engine did not do it: {type(error).__name__}: {error}"[:500]}
         return status, document
+
+
+def _has_token(headers: dict[bytes, bytes], path: str | None) -> bool:
+    """Whether a GET may see what was measured, workloads by name; without a token it is answered all the same."""
+    try:
+        return is_bearer(headers.get(b"authorization"), read_tokens(path))
+    except NoTokensError:
+        return False
 
 
 def _read_only_without_tokens(path: str | None, answer: Answer) -> Answer:

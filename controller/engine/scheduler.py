@@ -24,7 +24,12 @@ CUT = frozenset({"suffix", "medusa", "custom_class"})
 
 
 class Reins:
-    """The control of one scheduler."""
+    """The control of one scheduler.
+
+    Attributes:
+        control: What is in force, by whom and until when.
+        ks: k by batch size as it is in force; index 0 unused, and 0 throughout without speculation.
+    """
 
     def __init__(self, scheduler: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._scheduler = scheduler
@@ -32,6 +37,8 @@ class Reins:
         self._launch_lookup: list[int] | None = scheduler.dynamic_sd_lookup
         self.control = Control(launched(scheduler), boot_id=secrets.token_hex(16))
         self._cuts = self.control.launched.method in CUT
+        self._launch_ks = self.control.launched.ks or (0,) * (self.control.launched.max_num_seqs + 1)
+        self.ks = self._launch_ks
 
     def get(self) -> Answer:
         """What is in force."""
@@ -79,6 +86,7 @@ class Reins:
     def _apply(self, what: str) -> None:
         """One assignment, so a step sees the old schedule or the new one, never a mixture."""
         held = self.control.held
+        self.ks = self._launch_ks if held is None else held
         if not self._cuts:
             self._scheduler.dynamic_sd_lookup = self._launch_lookup if held is None else list(held)
         LOG.info("adaptive-k: %s (generation %d)", what, self.control.generation)

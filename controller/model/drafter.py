@@ -104,3 +104,5 @@ METHODS: Final[dict[Method, Drafter]] = {
     Method.DRAFT_MODEL: DRAFT_MODEL,
 }
 """The priors of each method."""
+FIXED_K: Final = frozenset({"suffix", "medusa", "ngram_gpu", "extract_hidden_states"})
+"""Methods that assert k == num_speculative_tokens: a schedule kills the engine (vLLM 0.32, V1 runner)."""

@@ -60,6 +60,7 @@ class Market:
         asked_k: The k at which `draft_length` was seen.
         draft_length: Mean length of a draft then; `asked_k` itself for methods that always draft k.
         persistence: See `Drafter`.
+        prompt_per_token: Prompt tokens that come with each decoded token, in the present traffic.
     """
 
     acceptance: Acceptance
@@ -68,6 +69,7 @@ class Market:
     asked_k: int
     draft_length: float
     persistence: float = 0.0
+    prompt_per_token: float = 0.0
 
     @property
     def k_max(self) -> int:
@@ -88,37 +90,62 @@ class Market:
         """Mean draft tokens per request-step when each k is asked for."""
         return tuple(self._drafted_at(np.asarray(ks, float))[0].tolist())
 
-    def prices(self, batches: Sequence[float], reference_k: float) -> "Prices":
+    def prices(self, batches: Sequence[float], reference_k: float | Sequence[float]) -> "Prices":
         """Every k from 0 to k_max at each batch, compared with `reference_k` (which may lie between whole k).
 
         ln gain is normal: its variance is that of ln E(k) - ln E(reference), from the acceptance posterior, plus that
         of ln t(k) - ln t(reference), from the step-time posterior.
+
+        Args:
+            batches: Decoding requests.
+            reference_k: What is compared with, the same for all batches or one for each.
         """
+        references = [reference_k] * len(batches) if isinstance(reference_k, int | float) else list(reference_k)
+        kinds = sorted(set(references))
+        priced = [
+            self._priced([b for b, k in zip(batches, references, strict=True) if k == kind], kind) for kind in kinds
+        ]
+        if len(priced) == 1:
+            return priced[0]
+        groups = np.concatenate([[row for row, k in enumerate(references) if k == kind] for kind in kinds])
+        order = np.argsort(groups)
+        return Prices(
+            market=self,
+            tokens=priced[0].tokens,
+            **{name: np.concatenate([getattr(each, name) for each in priced])[order] for name in _BY_BATCH},
+        )
+
+    def _priced(self, batches: Sequence[float], reference_k: float) -> "Prices":
         ks = np.arange(self.k_max + 1.0)
         with_reference = np.append(ks, reference_k)  # the last one
-        steps = self.step_time.grid(batches, *self._drafted_at(with_reference))
+        tokens, slopes = self._tokens(with_reference)
+        drafts, drafting = self._drafted_at(with_reference)
+        steps = self.step_time.grid(batches, drafts, drafting, self.prompt_per_token * tokens)
         log_seconds = np.maximum.accumulate(
             steps.log_seconds[:, :-1], axis=1
         )  # another draft never makes a step shorter
         below = min(int(reference_k), self.k_max - 1)
         part = reference_k - below  # between two whole k, ln t is taken as linear
-        reference_log_seconds = (1 - part) * log_seconds[:, [below]] + part * log_seconds[:, [below + 1]]
-        tokens, slopes = self._tokens(with_reference)
+        reference_log_seconds = (1 - part) * log_seconds[:, below] + part * log_seconds[:, below + 1]
         gain_variance = steps.contrast_variance[:, :-1] + self._token_variance(slopes - slopes[-1])[:-1]
         return Prices(
             market=self,
             batches=np.asarray(batches, float),
             tokens=tokens[:-1],
+            reference_tokens=np.full(len(batches), tokens[-1]),
             log_seconds=log_seconds,
-            log_gain=np.log(tokens[:-1] / tokens[-1]) - log_seconds + reference_log_seconds,
+            reference_log_seconds=reference_log_seconds,
+            log_gain=np.log(tokens[:-1] / tokens[-1]) - log_seconds + reference_log_seconds[:, None],
             gain_deviation=np.sqrt(gain_variance),
         )
 
     def deviation(self, batch: float) -> Floats:
         """Standard deviation of ln throughput at each k from 0 to k_max."""
         ks = np.arange(self.k_max + 1.0)
-        steps = self.step_time.variance([batch], *self._drafted_at(ks))[0]
-        return np.asarray(np.sqrt(steps + self._token_variance(self._tokens(ks)[1])), float)
+        tokens, slopes = self._tokens(ks)
+        drafts, drafting = self._drafted_at(ks)
+        steps = self.step_time.variance([batch], drafts, drafting, self.prompt_per_token * tokens)[0]
+        return np.asarray(np.sqrt(steps + self._token_variance(slopes)), float)
 
     def _drafted_at(self, ks: Floats) -> tuple[Floats, Floats]:
         """Mean drafts per request-step at each k, and the share of request-steps that draft."""
@@ -157,6 +184,11 @@ class Market:
         return np.asarray(np.einsum("ki,ij,kj->k", slopes, covariance, slopes), float)
 
 
+_BY_BATCH: Final = (
+    "batches", "reference_tokens", "log_seconds", "reference_log_seconds", "log_gain", "gain_deviation",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
@@ -165,7 +197,9 @@ class Prices:
         market: What they were made from.
         batches: Decoding requests.
         tokens: Tokens per request-step.
+        reference_tokens: The same at the reference k, by batch.
         log_seconds: ln of the step.
+        reference_log_seconds: The same at the reference k, by batch.
         log_gain: ln of throughput over that at the reference k.
         gain_deviation: Its standard deviation.
     """
@@ -173,7 +207,9 @@ class Prices:
     market: Market
     batches: Floats
     tokens: Floats
+    reference_tokens: Floats
     log_seconds: Floats
+    reference_log_seconds: Floats
     log_gain: Floats
     gain_deviation: Floats
 

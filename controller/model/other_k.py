@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from controller.model.acceptance import AcceptanceEvidence, drift, estimate, sigmoid
+from controller.model.acceptance import drift, estimate, sigmoid
 from controller.model.drafter import Drafter
+from controller.model.evidence import AcceptanceEvidence
 
 Floats = NDArray[np.float64]
 

@@ -2,19 +2,28 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Final
 
+from controller.observe.speculation import StepCounts
 from controller.observe.window import Window
 
 WINDOW_NOISE: Final = 0.04
-"""Standard deviation of ln t in one steady window."""
+"""Standard deviation of ln t in one steady window: what is assumed at first."""
+NOISE_WINDOWS: Final = 8.0
+"""How many windows that assumption counts for, against the scatter that is then observed."""
+NOISE_MEMORY: Final = 60.0
+"""The scatter of about this many windows is remembered."""
+NOISE_RATIOS: Final = (0.3, 6.0)
+"""The observed noise is believed between these multiples of the assumed one."""
 MEMORY_WEIGHT: Final = 30.0
 """A cell remembers about this many windows."""
 CELLS_MAX: Final = 48
 K0_CELL: Final = 0.05
 """Mean drafts per request-step below which a cell counts as a measurement of k=0."""
+PROMPT_WEIGHT: Final = 0.5
+"""Steps beside prompts weigh less: their length varies with the prompts, of which only the mean is known."""
 _NEAR: Final = 1.5
 _OUTLIER_SIGMAS: Final = 4.0
 """A window further from its cell than this counts for less, the less the further: one stall is not a slower machine."""
@@ -31,6 +40,7 @@ class Cell:
         log_seconds: Mean of ln(step seconds).
         weight: Windows behind it, in units of a steady window.
         here: Whether this server was measured; False for a profile from elsewhere.
+        prompt: Mean prompt tokens worked through beside the decoding, per step.
     """
 
     batch: float
@@ -39,13 +49,28 @@ class Cell:
     log_seconds: float
     weight: float
     here: bool = True
+    prompt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class StepTable:
-    """Every cell in memory, the most recent last."""
+    """Every cell in memory, the most recent last.
+
+    Attributes:
+        cells: Merged measurements.
+        scatter: Sum of the squared distances of windows from their cells, in units of what is assumed.
+        scatter_windows: How many windows that sum is over; old ones fade.
+    """
 
     cells: tuple[Cell, ...] = ()
+    scatter: float = 0.0
+    scatter_windows: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of ln t in one steady window: the observed scatter, leaning on what is assumed."""
+        ratio = math.sqrt((NOISE_WINDOWS + self.scatter) / (NOISE_WINDOWS + self.scatter_windows))
+        return WINDOW_NOISE * min(max(ratio, NOISE_RATIOS[0]), NOISE_RATIOS[1])
 
     def with_window(self, window: Window) -> "StepTable":
         """The table after one more window; unchanged by an idle one.
@@ -58,10 +83,42 @@ class StepTable:
 
     def with_cell(self, fresh: Cell) -> "StepTable":
         """The table with one more measurement, merged into the cell it falls into."""
+        if fresh.weight <= 0:
+            return self
         key = _cell_key(fresh)
-        same = (cell for cell in self.cells if _cell_key(cell) == key)
+        same = [cell for cell in self.cells if _cell_key(cell) == key]
         others = (cell for cell in self.cells if _cell_key(cell) != key)
-        return StepTable((*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:])
+        cells = (*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:]
+        if not same:
+            return replace(self, cells=cells)
+        fade = 1 - fresh.weight / NOISE_MEMORY
+        surprise = min(_sigmas(same[-1], fresh), _OUTLIER_SIGMAS) ** 2  # a stall tells nothing of the usual noise
+        return StepTable(
+            cells, fade * self.scatter + fresh.weight * surprise, fade * self.scatter_windows + fresh.weight
+        )
+
+    def with_steps(self, steps: Sequence[StepCounts], drafts_per_k: float, coverage: float) -> "StepTable":
+        """The table after the steps that the plugin counted in one window: exact in batch and k.
+
+        Args:
+            steps: By batch class and k.
+            drafts_per_k: Draft tokens per request-step and k asked for: 1 for methods that always draft k.
+            coverage: Share of request-steps that draft when asked to.
+        """
+        table = self
+        for each in steps:
+            if each.steps > 0 and each.seconds > 0 and each.request_steps >= each.steps:
+                table = table.with_cell(
+                    Cell(
+                        batch=each.request_steps / each.steps,
+                        drafts=each.k * drafts_per_k,
+                        drafting=coverage if each.k > 0 else 0.0,
+                        log_seconds=math.log(each.seconds / each.steps),
+                        weight=_enough(each.request_steps) * (PROMPT_WEIGHT if each.prompt_tokens > 0 else 1.0),
+                        prompt=each.prompt_tokens / each.steps,
+                    )
+                )
+        return table
 
     def measured(self, batch: float, drafts: Sequence[float]) -> tuple[bool, ...]:
         """For each k, whether a step at this load was measured here rather than modelled.
@@ -83,6 +140,7 @@ def cell_of(window: Window) -> Cell | None:
         drafting=window.drafting_share or 0.0,
         log_seconds=math.log(seconds),
         weight=_steadiness(window, batch),
+        prompt=window.prompt_tokens / window.steps if window.steps > 0 else 0.0,
     )
 
 
@@ -91,15 +149,19 @@ def _steadiness(window: Window, batch: float) -> float:
     moved = abs(window.running - batch) / batch if window.running > 0 else 0.0
     prompt_share = window.prompt_tokens / (window.prompt_tokens + window.generated_tokens + window.draft_tokens + 1.0)
     preempted = window.preemptions / (window.steps + 1.0)
-    noise = WINDOW_NOISE + 0.3 * min(1.0, moved) + 0.15 * prompt_share + preempted
-    few = window.request_steps / (window.request_steps + 50.0)
-    return few * (WINDOW_NOISE / noise) ** 2
+    noise = WINDOW_NOISE + 0.3 * min(1.0, moved) + 0.04 * prompt_share + preempted
+    return _enough(window.request_steps) * (WINDOW_NOISE / noise) ** 2
 
 
-def _cell_key(cell: Cell) -> tuple[int, int]:
-    """Cells are a quarter of a doubling wide in batch, and half a draft in k; k=0 has its own."""
+def _enough(request_steps: float) -> float:
+    """A window of few request-steps weighs less."""
+    return request_steps / (request_steps + 50.0)
+
+
+def _cell_key(cell: Cell) -> tuple[int, int, int]:
+    """Cells are a quarter of a doubling wide in batch, half a draft in k, a doubling in prompts; k=0 has its own."""
     drafts = 0 if cell.drafts < K0_CELL else 1 + round(2 * cell.drafts)
-    return (round(4 * math.log2(cell.batch)), drafts)
+    return (round(4 * math.log2(cell.batch)), drafts, round(math.log2(1 + cell.prompt / cell.batch)))
 
 
 def _merged(old: Cell, fresh: Cell) -> Cell:
@@ -115,11 +177,16 @@ def _merged(old: Cell, fresh: Cell) -> Cell:
         log_seconds=(1 - part) * old.log_seconds + part * fresh.log_seconds,
         weight=kept + gained,
         here=old.here or fresh.here,
+        prompt=(1 - part) * old.prompt + part * fresh.prompt,
     )
 
 
 def _trust(old: Cell, fresh: Cell) -> float:
     """Huber's weight of a window against its cell: 1 within the noise, falling with the distance beyond it."""
-    noise = WINDOW_NOISE * math.sqrt(1 / old.weight + 1 / fresh.weight)
-    sigmas = abs(fresh.log_seconds - old.log_seconds) / noise
+    sigmas = _sigmas(old, fresh)
     return min(1.0, _OUTLIER_SIGMAS / sigmas) if sigmas > 0 else 1.0
+
+
+def _sigmas(old: Cell, fresh: Cell) -> float:
+    """How far a window lies from its cell, in standard deviations as assumed."""
+    return abs(fresh.log_seconds - old.log_seconds) / (WINDOW_NOISE * math.sqrt(1 / old.weight + 1 / fresh.weight))

@@ -1,15 +1,18 @@
 """Seconds of an engine step at (batch, k): a roofline with priors, corrected by what was measured.
 
-    ln t(B, m) = ln t0 + ln[ (1 + (n/n0)^q)^(1/q) + o g + d m + b B + s g B + x [n > limit] ] + delta(B, m)
+    ln t(B, m, p) = ln t0 + ln[ (1 + (n/n0)^q)^(1/q) + e (1 - exp(-n'/v)) + o g + d m + b B + s g B + x [n > limit]
+                                + w p / n0 ] + delta(B, m)
 
-with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all. t0 is the
-fixed cost of a step; n0 the tokens at which computing costs as much as reading the weights (batch saturation:
-lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner; r what a draft token weighs in verification
-against another request; o the overhead of drafting, d the drafter's cost per token, b the KV cache's per request, s
-what rejecting drafts costs per request, x the cliff beyond the CUDA-graph capture limit where that is known, all five
-as shares of t0. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was measured often,
-the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In geostatistics this
-is universal kriging with an informative prior.
+with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all, p prompt
+tokens worked through beside the decoding. t0 is the fixed cost of a step; n0 the tokens at which computing costs as
+much as reading the weights (batch saturation: lambda(B) = B / (B + n0) for q = r = 1); q the sharpness of that corner;
+r what a draft token weighs in verification against another request; o the overhead of drafting, d the drafter's cost
+per token, b the KV cache's per request, s what rejecting drafts costs per request, x the cliff beyond the CUDA-graph
+capture limit where that is known, all five as shares of t0; w what a prompt token weighs against a decoded one. In a
+mixture of experts a step also reads the weights of the experts that its n' = B (1 + m) tokens touch: e for all of them,
+of which v tokens touch 63%. Each has a log-normal prior. delta is a Gaussian process: where a cell (batch, k) was
+measured often, the measurement overrides the curve; nearby it pulls; far away the curve and its bounds stand. In
+geostatistics this is universal kriging with an informative prior.
 """
 
 import math
@@ -21,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.model.drafter import Drafter, LogNormal
-from controller.model.step_table import WINDOW_NOISE, StepTable
+from controller.model.step_table import StepTable
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +38,14 @@ DRAFT_WEIGHT: Final = LogNormal(0.5, 0.15)
 KV_PER_REQUEST: Final = LogNormal(0.0015, 1.0)
 REJECTION_PER_REQUEST: Final = LogNormal(0.002, 1.0)
 """On the H100 grid the first draft costs 5 ms more at batch 256 than each further one: .003 of a step a request."""
+PROMPT_WEIGHT: Final = LogNormal(0.4, 0.5)
+"""A prompt's tokens are computed together and at full load: 2 x 8e9 operations at 400e12 a second take 40 us, half of
+the 82 us (t0 / n0) that a decoded token beyond saturation takes on the H100 grid."""
+EXPERTS: Final = LogNormal(0.05, 2.0)
+"""Weights of routed experts against all that is read in every step: next to none in a dense model, up to 20 times as
+much in a sparse one."""
+EXPERT_TOKENS: Final = LogNormal(16.0, 0.6)
+"""128 experts of which a token picks 8, 256 of which it picks 8, 8 of which it picks 2: 16, 32, 4."""
 CLIFF: Final = LogNormal(1.0, 1.0)
 """Steps beyond the capture limit were seen to cost up to five times more."""
 DISCREPANCY: Final = 0.06
@@ -46,6 +57,7 @@ DRAFT_REACH: Final = 1.5
 PARAMETERS: Final = (
     "fixed_seconds", "saturation_tokens", "corner", "draft_weight",
     "overhead", "per_draft", "kv_per_request", "cliff", "rejection_per_request",
+    "prompt_weight", "experts", "expert_tokens",
 )  # fmt: skip
 IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
@@ -102,37 +114,53 @@ class StepTime:
         self.table = table
         self.drafter = drafter
         self._capture_limit = capture_limit_tokens
-        batch, self._drafts, drafting, seen, weight = np.array(
-            [(cell.batch, cell.drafts, cell.drafting, cell.log_seconds, cell.weight) for cell in table.cells]
+        batch, self._drafts, drafting, seen, weight, prompt = np.array(
+            [
+                (each.batch, each.drafts, each.drafting, each.log_seconds, each.weight, each.prompt)
+                for each in table.cells
+            ]
         ).T
         self._log_batch = np.log(batch)
         kernel = _nearness(self._log_batch, self._log_batch, BATCH_REACH)
         kernel *= DISCREPANCY**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
         # the noise keeps the sum positive definite, however close two cells lie
-        whitener: Floats = np.linalg.inv(np.linalg.cholesky(kernel + np.diag(WINDOW_NOISE**2 / weight))).astype(float)
+        whitener: Floats = np.linalg.inv(np.linalg.cholesky(kernel + np.diag(table.noise**2 / weight))).astype(float)
         inverse = whitener.T @ whitener
         self._prior = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT,
-                       drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST)  # fmt: skip
-        inputs = _Inputs.of(batch, self._drafts, drafting, capture_limit_tokens)
+                       drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST,
+                       PROMPT_WEIGHT, EXPERTS, EXPERT_TOKENS)  # fmt: skip
+        inputs = _Inputs.of(batch, self._drafts, drafting, prompt, capture_limit_tokens)
         self._mode, curve, slopes, precision = _mode(inputs, seen, inverse, self._prior)
         self._weights = inverse @ (seen - curve)
         gain = inverse @ slopes
         self._covariance: Floats = np.linalg.inv(precision + slopes.T @ gain).astype(float)
         self._factor: Floats = np.concatenate([whitener.T, gain], axis=1)
 
-    def grid(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> StepGrid:
-        """Predictions for each batch at each (drafts per request-step, share that drafts)."""
-        near, nearby, curve, slopes = self._at(batches, drafts, drafting)
+    def grid(
+        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats, prompt: Floats | float = 0.0
+    ) -> StepGrid:
+        """Predictions for each batch at each (drafts per request-step, share that drafts).
+
+        `prompt` is the prompt tokens per step and decoding request, by k.
+        """
+        near, nearby, curve, slopes = self._at(batches, drafts, drafting, prompt)
         apart = 2 * DISCREPANCY**2 * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
         return StepGrid(
             log_seconds=curve + (near * self._weights) @ nearby.T,
             contrast_variance=self._variance(apart, near, nearby - nearby[-1], slopes - slopes[:, -1:]),
         )
 
-    def variance(self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats) -> Floats:
-        """Posterior variance of ln t itself, shape (batch, k)."""
-        near, nearby, _, slopes = self._at(batches, drafts, drafting)
+    def variance(
+        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats, prompt: Floats | float = 0.0
+    ) -> Floats:
+        """Posterior variance of ln t itself, shape (batch, k); arguments as for `grid`."""
+        near, nearby, _, slopes = self._at(batches, drafts, drafting, prompt)
         return self._variance(DISCREPANCY**2, near, nearby, slopes)
+
+    @property
+    def capture_limit_tokens(self) -> float:
+        """Steps of more tokens have no captured graph; infinite where that is not known."""
+        return self._capture_limit
 
     def parameters(self) -> dict[str, Parameter]:
         """The curve's parameters by name."""
@@ -143,15 +171,16 @@ class StepTime:
         }
 
     def _at(
-        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats
+        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats, prompt: Floats | float
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Covariance with the cells as a product (batch, cell) x (k, cell), and for every batch and k the curve."""
         batch = np.asarray(batches, float)
         shape = (len(batch), len(drafts))
         near = DISCREPANCY**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
         nearby = _nearness(drafts, self._drafts, DRAFT_REACH)
-        flat = [np.broadcast_to(each, shape).ravel() for each in (batch[:, None], drafts, drafting)]
-        curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], self._capture_limit), self._mode)
+        columns = (batch[:, None], drafts, drafting, batch[:, None] * prompt)
+        flat = [np.broadcast_to(each, shape).ravel() for each in columns]
+        curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], flat[3], self._capture_limit), self._mode)
         return near, nearby, curve.reshape(shape), slopes.reshape(*shape, -1)
 
     def _variance(self, discrepancy: float | Floats, near: Floats, nearby: Floats, slopes: Floats) -> Floats:
@@ -181,27 +210,30 @@ class _Inputs:
     batch: Floats
     drafts: Floats
     drafting: Floats
+    prompt: Floats
+    tokens: Floats
     beyond: Floats
 
     @staticmethod
-    def of(batch: Floats, drafts: Floats, drafting: Floats, capture_limit_tokens: float) -> "_Inputs":
-        beyond = (batch * (1 + drafts) > capture_limit_tokens).astype(float)
-        return _Inputs(np.log(batch), batch, drafts, drafting, beyond)
+    def of(batch: Floats, drafts: Floats, drafting: Floats, prompt: Floats, capture_limit_tokens: float) -> "_Inputs":
+        tokens = batch * (1 + drafts)
+        beyond = (tokens > capture_limit_tokens).astype(float)
+        return _Inputs(np.log(batch), batch, drafts, drafting, prompt, tokens, beyond)
 
 
 def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
-    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 9).
+    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 12).
 
     For a cost that is a sum, the derivative by the logarithm of a factor is that factor's share of the cost.
     """
-    corner, weight, overhead, per_draft, kv, cliff, rejection = np.exp(mode[2:]).tolist()
+    corner, weight, overhead, per_draft, kv, cliff, rejection, prompt, experts, picked = np.exp(mode[2:]).tolist()
     extra = weight * points.drafts
     log_ratio = points.log_batch + np.log1p(extra) - mode[1]
     power = np.exp(corner * log_ratio)
     log_one = np.log1p(power)
     roofline = np.exp(log_one / corner)
     by_tokens = roofline * (power / (1 + power))
-    slopes = np.empty((9, len(extra)))
+    slopes = np.empty((12, len(extra)))
     slopes[1] = -by_tokens
     slopes[2] = by_tokens * log_ratio - roofline * (log_one / corner)
     slopes[3] = by_tokens * (extra / (1 + extra))
@@ -210,7 +242,12 @@ def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
     slopes[6] = kv * points.batch
     slopes[7] = cliff * points.beyond
     slopes[8] = rejection * points.drafting * points.batch
-    total = roofline + slopes[4:].sum(axis=0)
+    slopes[9] = prompt * points.prompt * math.exp(-mode[1])
+    untouched = np.exp(-points.tokens / picked)
+    slopes[10] = experts * (1 - untouched)
+    total = roofline + slopes[4:11].sum(axis=0)
+    slopes[11] = -experts * untouched * points.tokens / picked
+    slopes[1] -= slopes[9]  # a prompt token's price is told in those of a decoded one, t0 / n0
     slopes[0] = total
     slopes /= total
     return mode[0] + np.log(total), slopes.T

@@ -1,6 +1,6 @@
-"""One GET, with every way it can fail turned into one sentence."""
+"""One request, with every way it can fail turned into one sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +20,8 @@ _HEADERS: Final = {
 }
 
 
-class _Session(requests.Session):
-    """Follows no redirect; requests would even read the whole body of one that is not followed."""
+class Session(requests.Session):
+    """Follows no redirect, so that no token goes astray; requests would even read the body of one not followed."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: there is nowhere else to go."""
@@ -38,7 +38,9 @@ class Fetcher:
         timeout_seconds: float = 5.0,
         limit_bytes: int = 8 * 1024 * 1024,
         token_file: Path | None = None,
+        file_option: str = "--token-file",
         ca_file: Path | None = None,
+        adapter: requests.adapters.BaseAdapter | None = None,
     ) -> None:
         """Connects to nothing yet.
 
@@ -47,17 +49,23 @@ class Fetcher:
             timeout_seconds: For the connection, for each read, and for the whole body together.
             limit_bytes: A larger body is refused before it is held in memory.
             token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
+            file_option: What names the token file on the command line, for the remedy when it cannot be used.
             ca_file: PEM bundle to verify the server's certificate with, instead of the usual authorities.
+            adapter: Carries requests of both schemes in place of sockets, such as to a server in the same process.
         """
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._token_file = token_file
+        self._file_option = file_option
         self._ca_file = ca_file
-        self._session = _Session()
+        self._session = Session()
         self._session.headers.update(_HEADERS)
         self._session.trust_env = False  # no proxy and no .netrc credentials for a server next door
         self._session.verify = str(ca_file) if ca_file else True
+        if adapter is not None:
+            for scheme in ("http://", "https://"):
+                self._session.mount(scheme, adapter)
 
     def get(self, url: str, accept: str) -> str:
         """The body at `url` as text.
@@ -65,17 +73,32 @@ class Fetcher:
         Raises:
             ObserveError: With the cause and the remedy.
         """
-        headers = {"Accept": accept, **bearer(self._token_file)}
+        status, headers, text = self.exchange("GET", url, {"Accept": accept})
+        _refuse_status(status, headers, url)
+        return text
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> tuple[int, Mapping[str, str], str]:
+        """Send one request: status, headers and body of the answer, whatever the status.
+
+        Raises:
+            ObserveError: There was no whole answer; with the cause and the remedy.
+        """
+        sent = {**headers, **bearer(self._token_file, self._file_option)}
         try:
             # the session is closed with each answer: a kept connection may end just when the next pass asks
             with (
                 self._session,
-                self._session.get(url, headers=headers, stream=True, timeout=self._timeout_seconds) as response,
+                self._session.request(
+                    method, url, headers=sent, data=body, stream=True, timeout=self._timeout_seconds
+                ) as response,
             ):
-                _refuse_status(response, url)
-                _refuse_compressed(response, url)
-                body = b"".join(self._chunks(response, url))
-            return body.decode("utf-8")
+                if response.status_code == requests.codes.ok:
+                    _refuse_compressed(response, url)
+                redirects = 300 <= response.status_code < 400  # it is not followed, so its body is not read either
+                answer = b"" if redirects else b"".join(self._chunks(response, url))
+            return response.status_code, response.headers, answer.decode("utf-8")
         except requests.exceptions.SSLError as error:
             raise self._untrusted(url, str(error)) from error
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
@@ -144,7 +167,7 @@ class Fetcher:
         )
 
 
-def bearer(token_file: Path | None) -> dict[str, str]:
+def bearer(token_file: Path | None, option: str = "--token-file") -> dict[str, str]:
     """The Authorization header from a token file; empty without one. The token itself is never logged."""
     if token_file is None:
         return {}
@@ -153,7 +176,7 @@ def bearer(token_file: Path | None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ObserveError(
             Reason.FILE_UNREADABLE,
-            f"The token file {token_file} cannot be read ({cause(error)}): give a readable file with --token-file.",
+            f"The token file {token_file} cannot be read ({cause(error)}): give a readable file with {option}.",
         ) from error
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ObserveError(
@@ -163,12 +186,11 @@ def bearer(token_file: Path | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _refuse_status(response: requests.Response, url: str) -> None:
-    status = response.status_code
+def _refuse_status(status: int, headers: Mapping[str, str], url: str) -> None:
     if status == requests.codes.ok:
         return
     if 300 <= status < 400:
-        target = plain(response.headers.get("Location", "").partition("?")[0]) or "another address"
+        target = plain(headers.get("Location", "").partition("?")[0]) or "another address"
         raise ObserveError(
             Reason.SERVER_REDIRECTS,
             f"{url} redirects to {target} (status {status}); redirects are not followed, so that no token goes astray. "

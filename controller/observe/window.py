@@ -78,9 +78,9 @@ class Window:
         return _ratio(self.request_steps, self.steps)
 
     @property
-    def tokens_per_request_step(self) -> float | None:
-        """Decoded tokens per request-step, drafting or not."""
-        return _ratio(self.decoded_tokens, self.request_steps)
+    def tpot_seconds(self) -> float | None:
+        """Time per output token after the first, averaged over tokens: sum of inter-token latencies / such tokens."""
+        return _ratio(self.latency_seconds, self.decoded_tokens)
 
     @property
     def mean_acceptance_length(self) -> float | None:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from controller.model.drafter import METHODS, Drafting, Method
+from controller.model.drafter import FIXED_K, METHODS, Drafting, Method
 from controller.observe.errors import ObserveError
 from controller.observe.inspect import Identity, Launch
 from controller.observe.snapshot import Snapshot
 from controller.plain import plain
-from controller.report.document import FIXED_K
 
 DYNAMIC_SINCE: Final = (0, 24)
 """vLLM's first version with `num_speculative_tokens_per_batch_size`."""

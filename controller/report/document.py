@@ -10,15 +10,14 @@ from typing import Any, Final
 
 from controller.cycle import Cycle, EngineCycle, Failure
 from controller.decide.decision import Bounded, Decision
+from controller.decide.mix import WorkloadAnswer
+from controller.model.drafter import FIXED_K
 from controller.model.economics import Score
 from controller.model.step_time import StepTime
 from controller.report.explain import drafter_seconds, step_origin, tokens_origin
 
 VERSION: Final = 1
 """Raised when a key changes its meaning or disappears; new keys do not raise it."""
-
-FIXED_K: Final = frozenset({"suffix", "medusa", "ngram_gpu", "extract_hidden_states"})
-"""Methods that assert k == num_speculative_tokens: a schedule kills the engine (vLLM 0.32, V1 runner)."""
 
 
 def document(cycle: Cycle) -> dict[str, Any]:
@@ -87,7 +86,49 @@ def _server(engine: EngineCycle) -> dict[str, Any]:
         "recommendation": _recommendation(decision),
         "scores": [_score(score) for score in decision.scores],
         "step_time": _step_time(engine.step_time),
-        "workloads": [],  # /metrics names no workload
+        "workloads": [_workload(each) for each in engine.workloads],
+        "control": _control(engine),
+    }
+
+
+def _workload(answer: WorkloadAnswer) -> dict[str, Any]:
+    return {
+        "name": answer.name,
+        "share": answer.share,
+        "acceptance_by_position": list(answer.acceptance.survival),
+        "k_best": answer.k_best,
+        **_bounded("margin", answer.margin),
+        "cost_of_mix": answer.cost_of_mix,
+    }
+
+
+def _control(engine: EngineCycle) -> dict[str, Any] | None:
+    """Live control, where there is any: what is in force, what is wanted, and what the last change brought."""
+    control = engine.control
+    if control is None:
+        return None
+    told, review = control.speculation, control.review
+    return {
+        "outcome": engine.acted.outcome.value,
+        "reason": engine.acted.reason.value if engine.acted.reason else None,
+        "message": engine.acted.message or None,
+        "frozen": control.frozen,
+        "applied": control.applied,
+        "owner": told.owner if told else None,
+        "generation": told.generation if told else None,
+        "schedule": [list(each) for each in told.schedule] if told else None,
+        "launch_schedule": [list(each) for each in told.launch_schedule] if told else None,
+        "wanted": [list(each) for each in control.wanted] or None,
+        "expires_in_seconds": told.expires_in_seconds if told else None,
+        "review": None
+        if review is None
+        else {
+            "k_before": review.change.k_before,
+            "k_after": review.change.k_after,
+            "verdict": review.verdict.value,
+            **_bounded("predicted", review.change.predicted),
+            **_bounded("realised", review.realised),
+        },
     }
 
 

@@ -86,7 +86,7 @@ def _answer(engine: EngineCycle) -> str:
     decision = engine.decision
     if decision.action is Action.HOLD:
         return "leave k as it is" if decision.scores else "none yet"
-    verb = "run" if engine.outcome is Outcome.RECOMMENDED else "set"
+    verb = "run" if engine.acted.outcome is Outcome.RECOMMENDED else "set"
     what = "no speculation: k=0" if decision.action is Action.DISABLE else f"k={decision.k}"
     assert decision.gain is not None
     gain = Bounded(decision.gain.value - 1, decision.gain.low - 1, decision.gain.high - 1)

@@ -3,12 +3,20 @@
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any, Final
 
 from controller.clock import utc_text
 from controller.cycle import Cycle, EngineCycle
+from controller.reason import Reason
 
 _LOG: Final = logging.getLogger("adaptive_k")
+
+
+NOT_APPLIED: Final = (
+    "The engine's own counters show another k than the schedule in force: look at the plugin's lines in vLLM's log, "
+    "and return to the launch schedule with `controller reset`."
+)
 
 
 class _Lines(logging.Formatter):
@@ -45,6 +53,16 @@ def log_cycle(cycle: Cycle) -> None:
             event("failure", cycle.at_unix_seconds, **where, **failure)
         else:
             event("decision", cycle.at_unix_seconds, **where, **_decision(engine))
+        for reason, message in _troubles(engine):
+            event("failure", cycle.at_unix_seconds, **where, reason=reason.value, message=message)
+
+
+def _troubles(engine: EngineCycle) -> Iterator[tuple[Reason, str]]:
+    """What went wrong in carrying the decision out."""
+    if engine.acted.reason is not None:
+        yield engine.acted.reason, engine.acted.message
+    if engine.control is not None and engine.control.applied is False:
+        yield Reason.NOT_APPLIED, NOT_APPLIED
 
 
 def _decision(engine: EngineCycle) -> dict[str, Any]:
@@ -58,8 +76,22 @@ def _decision(engine: EngineCycle) -> dict[str, Any]:
         "gain_ratio": _rounded(decision.gain.value if decision.gain else None),
         "gain_low": _rounded(decision.gain.low if decision.gain else None),
         "margin": _rounded(decision.margin.value if decision.margin else None),
-        "outcome": engine.outcome.value,
+        "outcome": engine.acted.outcome.value,
+        **_realised(engine),
         "message": decision.sentence,
+    }
+
+
+def _realised(engine: EngineCycle) -> dict[str, Any]:
+    """Predicted and realised gain of the change under review."""
+    review = engine.control.review if engine.control else None
+    if review is None:
+        return {}
+    realised = review.realised
+    return {
+        "predicted_ratio": _rounded(review.change.predicted.value),
+        "realised_ratio": _rounded(realised.value if realised else None),
+        "review": review.verdict.value,
     }
 
 

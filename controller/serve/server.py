@@ -1,7 +1,8 @@
-"""The sidecar's own port: /metrics, /livez, /readyz, /recommendation. Read-only; nothing here changes a server."""
+"""The sidecar's own port: the status page at /, /metrics, /livez, /readyz, /recommendation. Read-only throughout."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -11,6 +12,8 @@ from controller.clock import Clock
 from controller.cycle import Cycle
 from controller.listener import Listener
 from controller.report.document import document
+from controller.serve.page import HEADERS, Page
+from controller.serve.page_view import About
 from controller.serve.telemetry import Telemetry
 
 THREADS: Final = 4
@@ -26,11 +29,12 @@ Answer = tuple[str, str, bytes]
 class Server:
     """Serves the latest cycle over HTTP from a few bounded threads; the loop never waits for a client."""
 
-    def __init__(self, listen: str, clock: Clock, interval_seconds: float) -> None:
+    def __init__(self, listen: str, clock: Clock, interval_seconds: float, about: About | None = None) -> None:
         """Binds at once, so that a port in use is an error at the start: OSError."""
         self._clock = clock
         self._patience_seconds = max(60.0, LIVE_INTERVALS * interval_seconds)
         self._progress_seconds = clock.monotonic_seconds()
+        self._page = Page(replace(about or About(), interval_seconds=interval_seconds), self._patience_seconds)
         self._telemetry = Telemetry()
         registry = CollectorRegistry()
         registry.register(self._telemetry)
@@ -65,7 +69,12 @@ class Server:
     def publish(self, cycle: Cycle) -> None:
         """Make a cycle the one that is served."""
         self._telemetry.publish(cycle)
+        self._page.publish(cycle)
         self._progress_seconds = self._clock.monotonic_seconds()
+
+    def checkpoint_failed(self, message: str) -> None:
+        """Why what was learnt could not be kept after the last pass; empty when it was."""
+        self._page.checkpoint_failed(message)
 
     def _application(self, environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environment.get("PATH_INFO", "/")
@@ -76,16 +85,15 @@ class Server:
         if path == "/metrics":
             page: Iterable[bytes] = self._metrics(environment, start)
             return page
+        if path in ("/", ""):  # a proxy that takes its prefix away may leave nothing
+            body = self._page.answer(environment.get("QUERY_STRING", ""), self._clock.unix_seconds())
+            return _send(start, ("200 OK", "text/html", body), HEADERS)
         routes: dict[str, Callable[[], Answer]] = {
-            "/": self._index,
             "/livez": self._live,
             "/readyz": self._ready,
             "/recommendation": self._recommendation,
         }
         return _send(start, routes.get(path, _not_found)())
-
-    def _index(self) -> Answer:
-        return _text("200 OK", "adaptive-k serves /metrics, /livez, /readyz and /recommendation.")
 
     def _live(self) -> Answer:
         silent = self._clock.monotonic_seconds() - self._progress_seconds
@@ -104,13 +112,14 @@ class Server:
         return "200 OK", "application/json", json.dumps(document(cycle)).encode()
 
 
-def _send(start: StartResponse, answer: Answer) -> Iterable[bytes]:
+def _send(start: StartResponse, answer: Answer, more: Sequence[tuple[str, str]] = ()) -> Iterable[bytes]:
     status, kind, body = answer
     headers = [
         ("Content-Type", f"{kind}; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
+        *more,
     ]
     start(status, headers)
     return [body]
@@ -121,4 +130,4 @@ def _text(status: str, text: str) -> Answer:
 
 
 def _not_found() -> Answer:
-    return _text("404 Not Found", "There are /metrics, /livez, /readyz and /recommendation.")
+    return _text("404 Not Found", "There are /, /metrics, /livez, /readyz and /recommendation.")

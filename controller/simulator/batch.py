@@ -21,6 +21,7 @@ class DecodeBatch:
         self._reach = None if always else np.zeros(slots * width, dtype=np.int64)
         self._cursors, self._ends, self._keys, self._lengths = np.zeros((4, slots), dtype=np.int64)
         self._workloads = len(scenario.workloads)
+        self._kinds = self._workloads * (k_max + 1)
         self.clear()
 
     def clear(self) -> None:
@@ -75,7 +76,7 @@ class DecodeBatch:
         """
         emitted = self._size
         if k == 0:
-            counters.drafted_by_length[:, 0] += self.by_workload
+            counters.verified[0, :, 0] += self.by_workload
         else:
             emitted += self._verify(k, counters)
         self._cursor += 1
@@ -89,21 +90,22 @@ class DecodeBatch:
 
     def _verify(self, k: int, counters: Counters) -> int:
         """Verify up to k drafts per request; move the cursors by those accepted, and return their number."""
-        lengths, kinds = self._length, self._workloads * (self._k_max + 1)
+        accepted, kinds = self._length, self._kinds
+        self._fate.take(self._cursor, out=accepted, mode="clip")
+        np.minimum(accepted, k, out=accepted)
         if self._reach is None:
-            counters.drafted_by_length[:, k] += self.by_workload
+            verified, kind = counters.verified_by_length[k], self._key
         else:
-            self._reach.take(self._cursor, out=lengths, mode="clip")
-            np.minimum(lengths, k, out=lengths)
-            lengths += self._key
-            counters.drafted_flat += np.bincount(lengths, minlength=kinds)
-        self._fate.take(self._cursor, out=lengths, mode="clip")
-        np.minimum(lengths, k, out=lengths)
-        self._cursor += lengths
-        accepted = int(np.add.reduce(lengths))
-        lengths += self._key
-        counters.accepted_flat += np.bincount(lengths, minlength=kinds)
-        return accepted
+            drafted = self._reach.take(self._cursor, mode="clip")
+            np.minimum(drafted, k, out=drafted)
+            drafted *= kinds
+            drafted += self._key
+            verified, kind, kinds = counters.verified_flat, drafted, kinds * (self._k_max + 1)
+        self._cursor += accepted
+        sum_accepted = int(np.add.reduce(accepted))
+        accepted += kind
+        verified += np.bincount(accepted, minlength=kinds)
+        return sum_accepted
 
     def _resize(self) -> None:
         size = self._size = len(self.requests)

@@ -38,7 +38,8 @@ class Histogram:
 class StepTally:
     """Steps at one (batch, k).
 
-    `tokens` are those that decoding emitted, `prefill_tokens` those of prompts worked through beside it.
+    `tokens` are those emitted, the first tokens of requests among them; `prefill_tokens` those of prompts worked
+    through beside it.
     """
 
     steps: int = 0
@@ -46,19 +47,29 @@ class StepTally:
     tokens: int = 0
     prefill_tokens: int = 0
 
+    def add(self, other: "StepTally") -> None:
+        """Take in the steps of another tally."""
+        self.steps += other.steps
+        self.seconds += other.seconds
+        self.tokens += other.tokens
+        self.prefill_tokens += other.prefill_tokens
+
 
 @dataclass(slots=True)
 class Counters:
     """Counts since the start of one engine.
 
-    `accepted_by_length[w, a]` and `drafted_by_length[w, d]` count the request-steps of workload w by drafts
-    accepted and drafted; the flat ones are views of the same numbers.
+    `verified[d, w, a]` counts the request-steps of workload w with d drafts verified and a of them accepted (0 of
+    0 at k=0); `verified_flat` and, by d, `verified_by_length` are flat views of the same numbers.
+
+    `settled`, `beside_prompts` and `unsettled` hold the steps by (batch, k): in settled ones every scheduled request
+    decoded and k was that of the step before, so that their time says what a step at this batch and k costs; beside
+    prompts some requests decoded, others did not yet; the rest had no request that decoded, or another k before.
     """
 
-    accepted_by_length: IntArray
-    drafted_by_length: IntArray
-    accepted_flat: IntArray
-    drafted_flat: IntArray
+    verified: IntArray
+    verified_flat: IntArray
+    verified_by_length: tuple[IntArray, ...]
     generation_tokens: int = 0
     prompt_tokens: int = 0
     preemptions: int = 0
@@ -67,7 +78,9 @@ class Counters:
     truncated_tokens: int = 0
     steps: int = 0
     busy_seconds: float = 0.0
-    by_batch_and_k: dict[tuple[int, int], StepTally] = field(default_factory=dict)
+    settled: dict[tuple[int, int], StepTally] = field(default_factory=dict)
+    beside_prompts: dict[tuple[int, int], StepTally] = field(default_factory=dict)
+    unsettled: dict[tuple[int, int], StepTally] = field(default_factory=dict)
     inter_token: Histogram = field(default_factory=lambda: Histogram(INTER_TOKEN_BOUNDS))
     step_tokens: Histogram = field(default_factory=lambda: Histogram(STEP_TOKEN_BOUNDS))
     first_token: Histogram = field(default_factory=lambda: Histogram(TTFT_BOUNDS))
@@ -81,8 +94,27 @@ class Counters:
     @classmethod
     def fresh(cls, workloads: int, k_max: int) -> "Counters":
         """Counters of an engine that has just started."""
-        accepted, drafted = np.zeros((2, workloads, k_max + 1), dtype=np.int64)
-        return cls(accepted, drafted, accepted.reshape(-1), drafted.reshape(-1))
+        verified = np.zeros((k_max + 1, workloads, k_max + 1), dtype=np.int64)
+        return cls(verified, verified.reshape(-1), tuple(by_length.reshape(-1) for by_length in verified))
+
+    @property
+    def by_batch_and_k(self) -> dict[tuple[int, int], StepTally]:
+        """All steps by (batch, k)."""
+        tallies: dict[tuple[int, int], StepTally] = {}
+        for part in (self.settled, self.beside_prompts, self.unsettled):
+            for key, tally in part.items():
+                tallies.setdefault(key, StepTally()).add(tally)
+        return tallies
+
+    @property
+    def drafted_by_length(self) -> IntArray:
+        """Of shape (workload, d): request-steps with d drafts verified."""
+        return np.asarray(self.verified.sum(axis=2).T)
+
+    @property
+    def accepted_by_length(self) -> IntArray:
+        """Of shape (workload, a): request-steps with a drafts accepted."""
+        return np.asarray(self.verified.sum(axis=0))
 
     @property
     def drafts(self) -> int:

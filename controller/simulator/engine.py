@@ -6,7 +6,7 @@ scheduled, every decoding request emits 1 + accepted tokens, and the whole batch
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from controller.simulator.batch import DecodeBatch
@@ -61,6 +61,8 @@ class StepEngine:
         self._batch = DecodeBatch(scenario, self.k_max)
         self.simulated_seconds = self._clock = 0.0
         self.starts = 0
+        self.before_step: Callable[[float], None] | None = None
+        """Called with the simulated time at which a step is about to be planned."""
         self._start(0.0)
 
     def _start(self, seconds: float) -> None:
@@ -74,6 +76,7 @@ class StepEngine:
         self._prefill_context_tokens = 0
         self._admitted = 0
         self._step: Step | None = None
+        self._k_before: int | None = None
         self.set_schedule(self.launch_schedule)
 
     # What can be asked.
@@ -151,6 +154,8 @@ class StepEngine:
     def _begin_step(self) -> Step | None:
         self._restart_if_due()
         now, batch = self._clock, self._batch
+        if self.before_step is not None:
+            self.before_step(now)
         outstanding = batch.size + len(self._prefilling) + len(self._waiting)
         self._waiting.extend(self._traffic.arrivals(now, outstanding))
         self._preempt_while_full()
@@ -228,10 +233,14 @@ class StepEngine:
             counters.step_tokens.observe(emitted + first + prompt_tokens)
         counters.steps += 1
         counters.busy_seconds += step.seconds
-        tally = counters.by_batch_and_k.setdefault((step.batch, step.k), StepTally())
+        tallies = counters.unsettled
+        if step.batch and step.k == self._k_before:
+            tallies = counters.beside_prompts if step.chunks else counters.settled
+        self._k_before = step.k
+        tally = tallies.setdefault((step.batch, step.k), StepTally())
         tally.steps += 1
         tally.seconds += step.seconds
-        tally.tokens += emitted
+        tally.tokens += emitted + first
         tally.prefill_tokens += step.prefill_tokens
 
     def _finish_prefills(self, step: Step) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 from urllib.parse import parse_qs
@@ -20,9 +21,13 @@ from controller.simulator.schedule import Schedule
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from controller.simulator.hosted_plugin import HostedPlugin
+
 BUDGET_SECONDS: Final = 0.8
 """Wall time that one request may spend on catching up with the clock."""
 _SLICE_SECONDS: Final = 0.5
+_REQUEST_BYTES_MAX: Final = 1024 * 1024
+"""A larger body is refused before it is read; the plugin itself refuses smaller ones."""
 
 Answer: TypeAlias = tuple[str, str, str]
 _NOT_FOUND: Final[Answer] = ("404 Not Found", "application/json", '{"detail":"Not Found"}')
@@ -43,11 +48,14 @@ class SimulatedServer:
         speed: simulated seconds per wall second.
         host: address to listen on.
         port: port to listen on, 0 for any free one.
+        token_file: tokens of the engine plugin, as AK_VLLM_TOKEN_FILE names them in vLLM; without one k can be read
+            at /adaptive-k/v1/speculation, but not changed.
         developer_mode: answer `/server_info`, as vLLM does under VLLM_SERVER_DEV_MODE=1.
         wall_seconds: monotonic time source.
 
     Raises:
-        ValueError: no such scenario, k below 1, a negative speed, or a schedule that vLLM would refuse.
+        ValueError: no such scenario, k below 1, a negative speed, a schedule that vLLM would refuse, or a token file
+            where the plugin is not installed.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class SimulatedServer:
         speed: float = 1.0,
         host: str = "127.0.0.1",
         port: int = 0,
+        token_file: Path | None = None,
         developer_mode: bool = False,
         wall_seconds: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +78,7 @@ class SimulatedServer:
             StepEngine(self.scenario, k_max=k, schedule=schedule, seed=seed, engine_index=index)
             for index in range(self.scenario.engines)
         )
+        self._plugin = _hosted_plugin(self.engines, token_file)
         self.speed, self.slipped_seconds = speed, 0.0
         self._host, self._port = host, port
         self._developer_mode = developer_mode
@@ -130,7 +140,7 @@ class SimulatedServer:
 
     def start(self) -> Self:
         """Listen, and let the clock run. Returns itself."""
-        self._listener = Listener(self.application, self._host, self._port)
+        self._listener = Listener(self.application, self._host, self._port, max_request_body_size=_REQUEST_BYTES_MAX)
         self._origin = (self._wall_seconds(), self.simulated_seconds)
         self._listener.start()
         return self
@@ -161,15 +171,23 @@ class SimulatedServer:
         path = environment["PATH_INFO"].rstrip("/") or "/"
         with self._lock:
             self.catch_up()
-            status, kind, text = self._answer(environment["REQUEST_METHOD"], path, environment["QUERY_STRING"])
-        body = text.encode()
-        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+            if self._plugin is not None and path == self._plugin.path and self._is_up:
+                status, headers, body = self._plugin.answer(environment)
+            else:
+                status, kind, text = self._answer(environment["REQUEST_METHOD"], path, environment["QUERY_STRING"])
+                body = text.encode()
+                headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+        start_response(status, headers)
         return [body]
+
+    @property
+    def _is_up(self) -> bool:
+        return all(engine.is_up for engine in self.engines)
 
     def _answer(self, method: str, path: str, query: str) -> Answer:
         if path == "/simulator":
             return _json(self.describe())
-        if not all(engine.is_up for engine in self.engines):
+        if not self._is_up:
             return "503 Service Unavailable", "text/plain", "the simulated server is restarting\n"
         if path not in self._routes:
             return _NOT_FOUND
@@ -220,6 +238,22 @@ def _check_options(scenario: Scenario, k: int | None, speed: float) -> None:
         raise ValueError(f"scenario {scenario.name!r} is a server without a drafter: it takes no k")
     if not speed >= 0:
         raise ValueError(f"speed is simulated seconds per second, 0 or above: {speed}")
+
+
+def _hosted_plugin(engines: Sequence[StepEngine], token_file: Path | None) -> "HostedPlugin | None":
+    """The engine plugin; None where it is not installed, as on a vLLM server without it."""
+    try:
+        from controller.simulator.hosted_plugin import HostedPlugin  # noqa: PLC0415  # it is a wheel of its own
+    except ModuleNotFoundError as error:
+        if error.name != "adaptive_k_vllm":
+            raise
+        if token_file is None:
+            return None
+        raise ValueError(
+            "k cannot be changed live, for the engine plugin is not installed here: install adaptive-k-vllm as well,"
+            " or leave the token file out"
+        ) from error
+    return HostedPlugin(engines, token_file)
 
 
 def _describe_engine(engine: StepEngine) -> dict[str, object]:

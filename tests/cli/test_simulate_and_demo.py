@@ -4,8 +4,10 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import requests
 from calling import Command
 from loopback import Loopback, answer, unused_port
 
@@ -68,6 +70,29 @@ def test_it_serves_until_it_is_told_to_end(command: Command) -> None:
             process.kill()
     assert said.code == OK
     assert "simulated-8b (engine 0)" in said.out
+
+
+def test_with_a_token_file_it_takes_part_in_live_control(tmp_path: Path) -> None:
+    """Over its port, as a vLLM server with the plugin does."""
+    listen, tokens = f"127.0.0.1:{unused_port()}", tmp_path / "tokens"
+    tokens.write_text("a-token-of-the-operators", "utf-8")
+    arguments = ["simulate", "--listen", listen, "--scenario", "steady-code", "--plugin-token-file", str(tokens)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "controller", *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            process.stderr.readline()
+            url = f"http://{listen}/adaptive-k/v1/speculation"
+            seen = requests.get(url, timeout=20).json()
+            expected = {"boot_id": seen["boot_id"], "generation": seen["generation"]}
+            body = {"schedule": [[1, 256, 1]], "ttl_seconds": 60, "owner": "a", "expected": expected}
+            bearer = {"Authorization": "Bearer a-token-of-the-operators"}
+            assert requests.put(url, json=body, timeout=20).status_code == 401
+            assert requests.put(url, json=body, headers=bearer, timeout=20).status_code == 200
+            assert requests.get(url, timeout=20).json()["schedule"] == [[1, 256, 1]]
+        finally:
+            process.kill()
 
 
 def test_the_demo_shows_a_line_a_window_and_the_last_table(command: Command) -> None:

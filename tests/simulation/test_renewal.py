@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from controller.model.acceptance import AcceptanceEvidence, estimate
+from controller.model.acceptance import estimate
 from controller.model.drafter import METHODS, Method
 from controller.model.economics import Market
+from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import Cell, StepTable
 from controller.model.step_time import StepTime
 from controller.simulator.engine import StepEngine

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import BAD_PAGES, BAD_SUCCESSORS, after, page, snapshot
 
-from controller.act.actuator import Outcome
+from controller.act.actuator import Order, Outcome
 from controller.cycle import Cycle, Failure
 from controller.decide.decision import Action
-from controller.decide.policy import PolicySettings
+from controller.decide.policy_settings import PolicySettings
 from controller.loop import JITTER, Controller
 from controller.model.drafter import Method
 from controller.observe.errors import ObserveError
@@ -200,10 +200,24 @@ def test_the_actuator_is_asked_once_for_each_decision() -> None:
     """And its outcome is in the cycle."""
     recorder = RecordingActuator()
     dull = after(FIRST, survival=DULL, batch=64, request_steps=64_000)
-    cycle = watched([FIRST], [dull], actuator=recorder, method=Method.DRAFT_MODEL)[-1]
-    (engine,) = cycle.engines
-    assert recorder.acts == [("m", "0", engine.decision)]
-    assert engine.outcome is (Outcome.NOTHING_TO_DO if engine.decision.action is Action.HOLD else Outcome.RECOMMENDED)
+    cycles = watched([FIRST], [dull], actuator=recorder, method=Method.DRAFT_MODEL)
+    (engine,) = cycles[-1].engines
+    assert [order.decision for order in recorder.orders] == [each.engines[0].decision for each in cycles]
+    assert recorder.orders[-1] == Order("m", "0", engine.decision)
+    held = engine.decision.action is Action.HOLD
+    assert engine.acted.outcome is (Outcome.NOTHING_TO_DO if held else Outcome.RECOMMENDED)
+
+
+@pytest.mark.parametrize(
+    ("last", "asked"),
+    [(UNREACHABLE, False), ([FIRST], False), ([snapshot(None)], False), ([THIRD], True)],
+    ids=["no page", "a restart", "no speculation", "a good window"],
+)
+def test_a_pass_without_a_fresh_decision_lets_the_actuator_see_to_what_is_under_way(last: Read, *, asked: bool) -> None:
+    """An old decision is not carried out again: the server may have become another one."""
+    recorder = RecordingActuator()
+    watched([FIRST], [SECOND], last, actuator=recorder)
+    assert (len(recorder.orders), recorder.idled) == ((3, 0) if asked else (2, 1))
 
 
 @given(
@@ -246,8 +260,8 @@ def test_a_slow_pass_takes_from_the_wait_and_not_from_the_next_interval() -> Non
 
 
 def test_passes_that_were_missed_are_not_made_up_for() -> None:
-    """A pass longer than the interval is followed by the next at once, and by no burst after it."""
-    assert run_with([0.0] * 3, pass_seconds=25.0) == [0.0, 0.0, 0.0]
+    """A pass longer than the interval is followed by the next after half an interval, and by no burst."""
+    assert run_with([0.0] * 3, pass_seconds=25.0) == [5.0, 5.0, 5.0]
 
 
 def test_stop_ends_the_run_after_the_pass_in_progress() -> None:
@@ -295,5 +309,5 @@ def test_at_k0_the_acceptance_in_memory_still_prices_a_return() -> None:
     *_, learnt, off = watched([SECOND], [drafting], [silent], method=Method.EAGLE)
     assert off.engines[0].decision.k_now == 0.0
     ours, before = (cycle.engines[0].decision.scores[4].tokens_per_step for cycle in (off, learnt))
-    assert ours == pytest.approx(before)
+    assert ours == pytest.approx(before, rel=1e-3)  # a window of silence ages the evidence a little
     assert off.engines[0].decision.action is Action.CHANGE

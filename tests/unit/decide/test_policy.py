@@ -12,10 +12,12 @@ from windows import drafted, window
 
 from controller.decide.decision import Action, Baseline, Decision
 from controller.decide.launch import refuse_bad_schedule
-from controller.decide.policy import PolicySettings, PolicyState, Situation, decide, remembered
-from controller.model.acceptance import estimate, observed
+from controller.decide.policy import PolicyState, Situation, decide, remembered
+from controller.decide.policy_settings import PolicySettings
+from controller.model.acceptance import estimate
 from controller.model.drafter import HEAD, Drafting
 from controller.model.economics import Market
+from controller.model.evidence import counts_of, observed
 from controller.model.step_table import Cell, StepTable
 from controller.model.step_time import StepTime
 from controller.reason import Reason
@@ -42,7 +44,7 @@ class Grid:
 def market(hazards: tuple[float, ...], drafts: int = 20_000, cells: tuple[Cell, ...] | None = None) -> Market:
     """A market with those hazards and, unless told otherwise, step times that were measured everywhere."""
     counted = window(drafted(hazards, drafts, 4), drafts=drafts)
-    acceptance = estimate(observed(None, counted, Drafting.FIXED, 4.0), HEAD)
+    acceptance = estimate(observed(None, counts_of(counted, Drafting.FIXED, 4.0)), HEAD)
     return Market(
         acceptance, StepTime(StepTable(Grid().cells() if cells is None else cells), HEAD), Drafting.FIXED, 4, 4.0
     )
@@ -158,7 +160,7 @@ def test_every_schedule_is_one_that_vllm_accepts_and_agrees_with_the_decision(
     """It starts at 1, is sorted without overlap, and holds the decided k at the present load."""
     decision = decided(market(hazards), batch, k_now)
     refuse_bad_schedule(decision.schedule, 4)
-    here = min(round(math.floor(batch)), 128)
+    here = min(round(batch), 128)
     assert next(k for low, high, k in decision.schedule if low <= here <= high) == decision.k
 
 

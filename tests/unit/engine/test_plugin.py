@@ -6,71 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_vllm import ManualTime, config, fresh_vllm
 
 from controller.engine import plugin
 from controller.engine.scheduler import Reins
-
-
-class ManualTime:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        """Now."""
-        return self.seconds
-
-
-def config(method: str | None = "ngram", **changes: Any) -> SimpleNamespace:
-    """vLLM's configuration, as far as the plugin reads it."""
-    fields = {
-        "data_parallel_size": 1,
-        "parallel_drafting": False,
-        "enable_adaptive_verification": False,
-        "async_scheduling": False,
-        "is_diffusion": False,
-        "full_graphs": False,
-        "use_v2_model_runner": False,
-    } | changes
-    speculative = SimpleNamespace(
-        method=method,
-        parallel_drafting=fields["parallel_drafting"],
-        enable_adaptive_verification=fields["enable_adaptive_verification"],
-    )
-    graphs = SimpleNamespace(has_full_cudagraphs=lambda: fields["full_graphs"])
-    return SimpleNamespace(
-        speculative_config=None if method is None else speculative,
-        parallel_config=SimpleNamespace(data_parallel_size=fields["data_parallel_size"]),
-        scheduler_config=SimpleNamespace(async_scheduling=fields["async_scheduling"], max_num_seqs=8),
-        model_config=SimpleNamespace(is_diffusion=fields["is_diffusion"]),
-        compilation_config=SimpleNamespace(cudagraph_mode=graphs),
-        use_v2_model_runner=fields["use_v2_model_runner"],
-    )
-
-
-def fresh_vllm() -> tuple[Any, Any]:
-    """The classes EngineCore and Scheduler, without the plugin."""
-
-    class Scheduler:
-        def __init__(self, vllm_config: Any, lookup: list[int] | None = None) -> None:
-            self.vllm_config = vllm_config
-            self.scheduler_config = vllm_config.scheduler_config
-            self.num_spec_tokens = 4 if vllm_config.speculative_config else 0
-            self.dynamic_sd_lookup = lookup
-            self.drafts: Any = None
-
-        def schedule(self, throttle_prefills: bool = False) -> Any:  # noqa: ARG002  (vLLM's signature)
-            return self.dynamic_sd_lookup and self.dynamic_sd_lookup[1]
-
-        def update_draft_token_ids(self, draft_token_ids: Any) -> None:
-            self.drafts = draft_token_ids.draft_token_ids
-
-    class EngineCore:
-        def __init__(self, scheduler: Any) -> None:
-            self.scheduler = scheduler
-
-    return EngineCore, Scheduler
 
 
 def installed(vllm_config: Any, lookup: list[int] | None = None) -> Any:
@@ -98,7 +37,7 @@ def test_the_schedule_in_force_is_the_schedulers_table_and_reset_restores_the_ve
     engine = installed(config(), lookup)
     assert put(engine, 1)[0] == 200
     assert engine.scheduler.dynamic_sd_lookup == [1] * 9
-    assert engine.scheduler.schedule(throttle_prefills=True) == 1
+    assert engine.scheduler.schedule(throttle_prefills=True).num_spec_tokens_to_schedule == 1
     status, told = engine.adaptive_k_speculation("DELETE")
     assert status == 200
     assert engine.scheduler.dynamic_sd_lookup is lookup
@@ -113,9 +52,9 @@ def test_the_step_after_the_end_runs_on_the_launch_schedule() -> None:
     setattr(engine.scheduler, plugin.REINS, reins)
     assert put(engine, 0)[0] == 200
     time.seconds = 59.9
-    assert engine.scheduler.schedule() == 0
+    assert engine.scheduler.schedule().num_spec_tokens_to_schedule == 0
     time.seconds = 60.0
-    assert engine.scheduler.schedule() is None
+    assert engine.scheduler.schedule().num_spec_tokens_to_schedule is None
     assert engine.adaptive_k_speculation("GET")[1]["generation"] == 2
 
 
@@ -246,4 +185,4 @@ def test_a_vllm_that_lost_a_field_refuses_instead_of_guessing() -> None:
     assert status == 503
     assert "lacks something" in told["error"]
     assert "use_v2_model_runner" in told["error"]
-    assert engine.scheduler.schedule() is None
+    assert engine.scheduler.schedule() is not None

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.engine.control import Control, Launched
+from controller.engine.plugin import GET_MEASURED
 from controller.engine.resource import SpeculationEndpoint, SpeculationResource
 from controller.engine.tokens import VARIABLE
 from controller.engine.wanted import Wanted
 
 TOKEN = "a-token-of-the-operators"
+MEASURED = {"workloads": [], "steps": [], "other_steps": {"steps": 0, "seconds": 0.0, "tokens": 0}}
 BODY = {
     "schedule": [[1, 8, 2]],
     "ttl_seconds": 60,
@@ -37,7 +39,10 @@ class Engine:
         self.asked.append(verb)
         if wanted is not None:
             return json.loads(json.dumps(self.control.put(Wanted(**json.loads(json.dumps(wanted))), 0.0)))
-        return list(self.control.reset(0.0)) if verb == "DELETE" else [200, self.control.document(0.0)]
+        if verb == "DELETE":
+            return list(self.control.reset(0.0))
+        measured = {"measured": MEASURED} if verb == GET_MEASURED else {}
+        return [200, {**self.control.document(0.0), **measured}]
 
 
 class Broken:
@@ -106,6 +111,27 @@ def test_get_needs_no_token_put_and_delete_do() -> None:
     assert engine.asked == ["GET"]
     assert put(served)[0] == 200
     assert request(served, "DELETE", token=TOKEN)[0] == 200
+
+
+def test_what_was_measured_is_told_to_who_has_the_token_and_the_rest_to_everybody() -> None:
+    """The names of workloads come from clients. A wrong token is no reason to refuse what needs none."""
+    engine = Engine()
+    served = connected(engine)
+    status, told, _ = request(served, "GET", token=TOKEN)
+    assert (status, told.pop("measured")) == (200, MEASURED)
+    for token in (None, "", "wrong", TOKEN + "x"):
+        status, untold, _ = request(served, "GET", token=token)
+        assert (status, untold) == (200, told)
+    assert engine.asked == [GET_MEASURED] + 4 * ["GET"]
+
+
+@pytest.mark.parametrize("content", [None, "", "short"])
+def test_without_a_usable_token_file_nothing_measured_is_told(token_file: Path, content: str | None) -> None:
+    """No header could be right."""
+    token_file.unlink() if content is None else token_file.write_text(content, "utf-8")
+    engine = Engine()
+    status, told, _ = request(connected(engine), "GET", token=content or "")
+    assert (status, "measured" in told, engine.asked) == (200, False, ["GET"])
 
 
 @pytest.mark.parametrize("content", [None, ""])

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from windows import drafted, window
 
-from controller.model.acceptance import MEMORY_WINDOWS, Acceptance, AcceptanceEvidence, estimate, observed
+from controller.model.acceptance import Acceptance, estimate
 from controller.model.drafter import HEAD, LOOKUP, UNKNOWN, Drafting
+from controller.model.evidence import MEMORY_WINDOWS, AcceptanceEvidence, counts_of, observed
 
 CODE = (0.9, 0.88, 0.86, 0.85, 0.84)
 PROSE = (0.5, 0.42, 0.38, 0.35, 0.33)
@@ -18,7 +19,7 @@ def after(*windows_of: tuple[tuple[float, ...], int], k: int = 5) -> Acceptance:
     evidence: AcceptanceEvidence | None = None
     for seed, (hazards, drafts) in enumerate(windows_of):
         counted = window(drafted(hazards, drafts, k, seed), drafts=drafts, draft_tokens=drafts * k)
-        evidence = observed(evidence, counted, Drafting.FIXED, float(k))
+        evidence = observed(evidence, counts_of(counted, Drafting.FIXED, float(k)))
     assert evidence is not None
     return estimate(evidence, HEAD)
 
@@ -45,7 +46,7 @@ def test_survival_never_rises_and_stays_within_its_bounds(rates: list[float], dr
     """1 >= S_1 >= S_2 >= ... >= 0, and the bounds hold the estimate and never rise either."""
     accepted = tuple(float(round(drafts * survival)) if j < k else 0.0 for j, survival in enumerate(np.cumprod(rates)))
     counted = window(accepted, drafts=drafts, draft_tokens=drafts * min(k, len(rates)))
-    found = estimate(observed(None, counted, Drafting.FIXED, None), UNKNOWN)
+    found = estimate(observed(None, counts_of(counted, Drafting.FIXED, None)), UNKNOWN)
     for series in (found.survival, found.survival_low, found.survival_high):
         assert all(np.diff([1.0, *series]) <= 1e-12)
     for low, middle, high in zip(found.survival_low, found.survival, found.survival_high, strict=True):
@@ -73,7 +74,7 @@ def test_steady_traffic_is_not_mistaken_for_a_shift() -> None:
     evidence = None
     for seed in range(200):
         counted = window(drafted(PROSE, 500, 5, seed), drafts=500)
-        evidence = observed(evidence, counted, Drafting.FIXED, 5.0)
+        evidence = observed(evidence, counts_of(counted, Drafting.FIXED, 5.0))
         assert evidence.drafts >= min(500 * (seed + 1), 500 * MEMORY_WINDOWS) * 0.99
 
 
@@ -81,22 +82,22 @@ def test_memory_is_bounded_however_long_it_runs() -> None:
     """Evidence never exceeds what MEMORY_WINDOWS windows bring."""
     evidence = None
     for _ in range(100):
-        evidence = observed(evidence, window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0)
+        evidence = observed(evidence, counts_of(window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0))
     assert evidence is not None
     assert evidence.drafts == pytest.approx(1000 * MEMORY_WINDOWS)
 
 
 def test_a_lull_does_not_wipe_out_what_is_known() -> None:
     """A window with 20 drafts hardly fades 4,000 older ones."""
-    evidence = observed(None, window((2800.0, 1200.0), drafts=4000), Drafting.FIXED, 2.0)
-    evidence = observed(evidence, window((14.0, 6.0), drafts=20), Drafting.FIXED, 2.0)
+    evidence = observed(None, counts_of(window((2800.0, 1200.0), drafts=4000), Drafting.FIXED, 2.0))
+    evidence = observed(evidence, counts_of(window((14.0, 6.0), drafts=20), Drafting.FIXED, 2.0))
     assert evidence.drafts == pytest.approx(4000, rel=0.01)
 
 
 def test_a_window_without_drafts_changes_nothing() -> None:
     """At k=0 nothing is observed, and what was known stays."""
-    evidence = observed(None, window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0)
-    assert evidence == observed(evidence, window((0.0, 0.0), request_steps=500), Drafting.FIXED, 0.0)
+    evidence = observed(None, counts_of(window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0))
+    assert evidence == observed(evidence, counts_of(window((0.0, 0.0), request_steps=500), Drafting.FIXED, 0.0))
 
 
 def test_a_mixed_schedule_counts_each_position_only_where_it_was_drafted() -> None:
@@ -105,20 +106,20 @@ def test_a_mixed_schedule_counts_each_position_only_where_it_was_drafted() -> No
     second = drafted(CODE, 20_000, 2, 2)
     accepted = tuple(a + b for a, b in zip(third, second, strict=True))
     counted = window(accepted, drafts=40_000, draft_tokens=100_000)
-    found = estimate(observed(None, counted, Drafting.FIXED, None), HEAD)
+    found = estimate(observed(None, counts_of(counted, Drafting.FIXED, None)), HEAD)
     assert found.hazard[2] == pytest.approx(CODE[2], abs=0.03)
 
 
 def test_for_lookup_methods_a_short_draft_counts_as_not_accepted() -> None:
     """Survival per draft is what cutting k changes: S_j = accepted at j / drafts."""
     counted = window((366.0, 151.0, 89.0, 47.0), drafts=939, draft_tokens=3433, request_steps=1444)
-    found = estimate(observed(None, counted, Drafting.VARIABLE, None), LOOKUP)
+    found = estimate(observed(None, counts_of(counted, Drafting.VARIABLE, None)), LOOKUP)
     np.testing.assert_allclose(found.survival, np.array([366, 151, 89, 47]) / 939, rtol=0.1)
     assert found.coverage == pytest.approx(939 / 1444)
 
 
 def test_a_changed_number_of_positions_starts_anew() -> None:
     """Evidence of k_max=2 says nothing to a server relaunched with k_max=3."""
-    evidence = observed(None, window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0)
-    evidence = observed(evidence, window((70.0, 30.0, 10.0), drafts=100), Drafting.FIXED, 3.0)
+    evidence = observed(None, counts_of(window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0))
+    evidence = observed(evidence, counts_of(window((70.0, 30.0, 10.0), drafts=100), Drafting.FIXED, 3.0))
     assert evidence.drafts == 100

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from windows import drafted, window
 
-from controller.model.acceptance import estimate, observed
+from controller.model.acceptance import estimate
 from controller.model.drafter import HEAD, LOOKUP, Drafting
 from controller.model.economics import Market
+from controller.model.evidence import counts_of, observed
 from controller.model.speedup import expected_tokens, optimal_k, speedup
 from controller.model.step_table import Cell, StepTable
 from controller.model.step_time import StepTime
@@ -21,7 +22,7 @@ from controller.model.step_time import StepTime
 def market(alpha: float, cells: tuple[Cell, ...], k: int = 8, drafts: int = 100_000) -> Market:
     """A market of a constant acceptance rate and the measured cells."""
     counted = window(drafted((alpha,) * k, drafts, k), drafts=drafts)
-    acceptance = estimate(observed(None, counted, Drafting.FIXED, None), HEAD)
+    acceptance = estimate(observed(None, counts_of(counted, Drafting.FIXED, None)), HEAD)
     return Market(acceptance, StepTime(StepTable(cells), HEAD), Drafting.FIXED, k, float(k))
 
 
@@ -80,7 +81,7 @@ def test_between_two_whole_k_the_server_runs_a_mixture() -> None:
 def test_lookup_drafting_reproduces_what_was_observed() -> None:
     """Asked for k_max, the model's tokens and drafts per request-step are those of the n-gram capture."""
     counted = window((366.0, 151.0, 89.0, 47.0), drafts=939, draft_tokens=3433, request_steps=1444)
-    evidence = observed(None, counted, Drafting.VARIABLE, None)
+    evidence = observed(None, counts_of(counted, Drafting.VARIABLE, None))
     step_time = StepTime(StepTable((Cell(4.0, 2.4, 0.65, math.log(0.009), 1.0),)), LOOKUP)
     here = Market(estimate(evidence, LOOKUP), step_time, Drafting.VARIABLE, 4, evidence.mean_draft_length)
     assert here.tokens_per_step(4) == pytest.approx(1 + 653 / 1444, rel=0.01)

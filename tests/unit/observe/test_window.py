@@ -23,7 +23,7 @@ ADDITIVE = [
 RATIOS = (
     "step_seconds",
     "decode_batch",
-    "tokens_per_request_step",
+    "tpot_seconds",
     "mean_acceptance_length",
     "mean_draft_length",
     "drafting_share",
@@ -143,7 +143,7 @@ def test_the_ratios_are_what_they_say() -> None:
         {
             "step_seconds": 0.01,
             "decode_batch": 4.0,
-            "tokens_per_request_step": 3.3,
+            "tpot_seconds": 0.01 / 3.3,
             "mean_acceptance_length": 3.3,
             "mean_draft_length": 4.0,
             "drafting_share": 1.0,

@@ -15,7 +15,7 @@ from pages import after, snapshot
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.cycle import Cycle
-from controller.decide.policy import PolicySettings
+from controller.decide.policy_settings import PolicySettings
 from controller.loop import Controller
 from controller.report.document import schema
 from controller.serve.server import Server

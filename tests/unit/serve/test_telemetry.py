@@ -15,11 +15,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from controller.cycle import Cycle
-from controller.decide.policy import PolicySettings
+from controller.decide.policy_settings import PolicySettings
 from controller.loop import Controller
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
-from controller.reason import Reason
+from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, OBSERVING_FAILED, Reason
 from controller.serve.telemetry import Telemetry
 
 FIRST = snapshot()
@@ -114,7 +114,8 @@ def test_a_decision_is_exported_with_its_bounds() -> None:
     assert value(telemetry, "adaptive_k_evidence_drafts") == 4000
     assert value(telemetry, "adaptive_k_step_seconds") == pytest.approx(0.01)
     for low, middle, high, labels in (
-        ("margin_low_ratio", "margin_ratio", "margin_high_ratio", {"baseline": "modelled"}),
+        ("margin_low_ratio", "margin_ratio", "margin_high_ratio", {"against": "k0", "basis": "modelled"}),
+        ("gain_low_ratio", "gain_ratio", "gain_high_ratio", {"basis": "measured"}),
         ("acceptance_low_ratio", "acceptance_ratio", "acceptance_high_ratio", {"position": "2"}),
     ):
         found = [value(telemetry, f"adaptive_k_{name}", **labels) for name in (low, middle, high)]
@@ -137,7 +138,16 @@ def test_every_label_set_of_the_counters_exists_from_the_start() -> None:
     assert outcomes["change", "faster_k"] == 0
     assert outcomes["disable", "speculation_loses"] == 0
     assert outcomes["hold", "warming_up"] == 1
-    assert {reason for _, reason in outcomes} | failures == set(Reason)
+    assert {reason for _, reason in outcomes} == set(DECIDED)
+    assert failures == set(OBSERVING_FAILED)
+    acting = {dict(labels)["reason"] for name, labels in seen if name == "adaptive_k_actuation_failures_total"}
+    assert acting == set(ACTING_FAILED)
+
+
+def test_every_reason_is_of_a_decision_or_of_one_kind_of_failure() -> None:
+    """So that no reason is missing from the counters, and none is in two of them."""
+    kinds = (DECIDED, OBSERVING_FAILED, ACTING_FAILED, KEEPING_FAILED)
+    assert sorted(reason for kind in kinds for reason in kind) == sorted(Reason)
 
 
 def test_counters_never_fall() -> None:

@@ -1,0 +1,82 @@
+"""A window teaches what it measured, by the plugin's counts where there are any, and ages what it did not see."""
+
+import pytest
+from windows import window
+
+from controller.decide.present import Present
+from controller.learn import learn
+from controller.memory import Learnt
+from controller.model.drafter import HEAD, Drafting
+from controller.model.evidence import AcceptanceEvidence
+from controller.observe.speculation import Measured, StepCounts, WorkloadCounts
+from controller.observe.window import Window
+from controller.sight import Sight
+
+CODE = WorkloadCounts("code", 600.0, (600.0, 600.0), (600.0, 500.0), (500.0, 400.0))
+PROSE = WorkloadCounts("prose", 400.0, (400.0, 0.0), (400.0, 0.0), (100.0, 0.0))
+STEPS = (StepCounts(2, 3, 2, 300.0, 600.0, 3.0, 1500.0), StepCounts(4, 7, 1, 100.0, 400.0, 2.0, 500.0))
+DRAFTED = window((600.0, 400.0), drafts=1000, draft_tokens=1600)
+SILENT = window((0.0, 0.0), drafts=0, request_steps=1000)
+
+
+def sight(seen: Window, measured: Measured | None = None, k: float | None = None) -> Sight:
+    """One window of a method that always drafts k."""
+    return Sight(seen, measured, Present(k, Drafting.FIXED), None, None, HEAD, None)
+
+
+def evidence_of(learnt: Learnt) -> AcceptanceEvidence:
+    """What is known by now."""
+    assert learnt.evidence is not None
+    return learnt.evidence
+
+
+def test_the_plugins_counts_are_taken_where_there_are_any() -> None:
+    """The second position was at risk in 500 drafts, which /metrics cannot tell; steps are told apart by k."""
+    exact = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
+    assert evidence_of(exact).at_risk == (1000.0, 500.0)
+    assert [(each.batch, each.drafts) for each in exact.table.cells] == [(2.0, 2.0), (4.0, 1.0)]
+
+
+def test_without_the_plugin_the_page_tells_what_it_can() -> None:
+    """One cell for the whole window, and no workloads."""
+    plain = learn(Learnt(), sight(DRAFTED, k=1.6))
+    assert evidence_of(plain).accepted == (600.0, 400.0)
+    assert len(plain.table.cells) == 1
+    assert plain.workloads == ()
+
+
+def test_workloads_are_remembered_apart_and_add_up() -> None:
+    """Each by its own counts; one that sends nothing now is kept."""
+    first = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
+    then = learn(first, sight(DRAFTED, Measured((CODE,), STEPS)))
+    drafts = {name: each.drafts for name, each in first.workloads}
+    assert drafts == {"code": 600.0, "prose": 400.0}
+    assert sum(drafts.values()) == evidence_of(first).drafts
+    assert {name: each.drafts for name, each in then.workloads} == {"code": 1200.0, "prose": 400.0}
+
+
+def test_a_plugin_that_counts_no_steps_leaves_them_to_the_page() -> None:
+    """An engine of which only the drafts are told still has a step time."""
+    found = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE))))
+    assert evidence_of(found).at_risk == (1000.0, 500.0)
+    assert len(found.table.cells) == 1
+
+
+@pytest.mark.parametrize("measured", [None, Measured((), STEPS[:1])], ids=["page", "plugin"])
+def test_what_nobody_saw_for_a_window_counts_for_less_and_steps_are_learnt_all_the_same(
+    measured: Measured | None,
+) -> None:
+    """Decoding without drafts ages acceptance, in all and by workload."""
+    known = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
+    later = learn(known, sight(SILENT, measured, 0.0))
+    assert 0 < evidence_of(later).drafts < evidence_of(known).drafts
+    for (_, old), (_, new) in zip(known.workloads, later.workloads, strict=True):
+        assert 0 < new.drafts < old.drafts
+    assert later.table != known.table
+
+
+def test_an_idle_window_teaches_nothing_and_ages_nothing() -> None:
+    """Without traffic there is nothing that could have changed."""
+    known = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
+    idle = window((0.0, 0.0), drafts=0, request_steps=0)
+    assert learn(known, sight(idle, Measured((), ()))) == known
