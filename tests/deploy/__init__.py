@@ -1,0 +1,1 @@
+"""Image, chart and kustomize Components, with the tools that their users have."""
