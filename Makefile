@@ -1,10 +1,10 @@
 # Two commands: `make demo` and `make test`. Both set up what they need in .venv; `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
-FAST := tests/unit tests/properties tests/simulation tests/cli
+FAST := tests/unit tests/properties tests/simulation tests/cli tests/contract
 RUNS := -p no:cacheprovider
 
-.PHONY: help demo test test-all fast real lint docs lock clean
+.PHONY: help demo test test-all fast deploy page real lint docs lock sbom clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t12
@@ -12,7 +12,7 @@ help:  ## what there is
 demo: .venv/run  ## a simulated server, and the recommendation following its traffic
 	@$(BIN)/controller demo
 
-test: lint fast real  ## everything a change must pass: style, types, layers, fast tests, a real vLLM server
+test: lint fast deploy page real  ## everything a change must pass, fast things first, real components after
 	@:
 
 test-all: .venv/dev  ## the slower rest
@@ -20,6 +20,12 @@ test-all: .venv/dev  ## the slower rest
 
 fast: .venv/dev  ## tests without a real vLLM server, under three minutes
 	$(BIN)/pytest $(RUNS) -q -m "not slow" --doctest-modules controller $(FAST)
+
+deploy: .venv/dev  ## chart, manifests and alert rules with the real Helm, kubectl, promtool, Prometheus, Alertmanager
+	$(BIN)/pytest $(RUNS) -q -m "not slow" tests/deploy
+
+page: .venv/dev  ## the status page in a real browser
+	$(BIN)/pytest $(RUNS) -q -m "not slow" tests/page
 
 real: .venv/dev  ## tests against a real vLLM server (CPU build); installs it once, in the user's cache
 	$(BIN)/pytest $(RUNS) -m "not slow" tests/real_vllm
@@ -31,7 +37,12 @@ lint: .venv/dev  ## style, types, layers
 	$(BIN)/lint-imports
 
 docs: .venv/dev  ## write the generated documents anew
+	$(BIN)/python deploy/grafana/dashboard.py
 	$(BIN)/python docs/generate.py
+
+sbom: .venv/dev  ## what the image holds, as a CycloneDX document in dist/
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json requirements/run.lock
 
 lock: .venv/dev  ## lock the dependencies anew
 	PATH=$(CURDIR)/$(BIN):$$PATH requirements/lock.sh
