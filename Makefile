@@ -4,6 +4,9 @@ BIN := .venv/bin
 FAST := tests/unit tests/properties tests/simulation tests/cli tests/contract
 RUNS := -p no:cacheprovider
 
+# the matrices are small: threads would only wait for each other
+export OPENBLAS_NUM_THREADS := 1
+
 .PHONY: help demo test test-all fast deploy page real lint docs lock sbom clean
 
 help:  ## what there is

@@ -21,7 +21,7 @@ from real_vllm.live import Live
 from real_vllm.served import K_MAX
 from real_vllm.synthetic import synthetic_server
 
-pytestmark = [pytest.mark.real_vllm, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.real_vllm, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.flaky(reruns=1)]
 
 RATES: Final = (0.95, 0.85, 0.95, 0.95)
 """No two positions alike: a count at the wrong one shows. High, so that 10% are many standard errors of each."""
