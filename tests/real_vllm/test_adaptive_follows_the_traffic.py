@@ -58,7 +58,7 @@ def wait_until(true: Callable[[], bool], sidecar: Sidecar) -> None:
 
 
 def test_k_follows_acceptance_down_and_up_again_and_no_request_fails(server: Synthetic, tmp_path: Path) -> None:
-    """High acceptance keeps drafts long; at 2% almost nothing is drafted; when it is back, so are they."""
+    """High acceptance keeps the k of the launch; at 2% almost nothing is drafted; when it is back, so is k."""
     live = server.live
     server.accept(*EASY)
     short = ("--cooldown-seconds", "2", "--ttl-seconds", "30")
@@ -67,15 +67,15 @@ def test_k_follows_acceptance_down_and_up_again_and_no_request_fails(server: Syn
         running_sidecar(live.url, live.token_file, tmp_path, *short, interval_seconds=1.0) as sidecar,
     ):
         sidecar.wait_for(lambda event: event.get("reason") == "best_already", PATIENCE_SECONDS)
-        wait_until(lambda: k_in_force(live) >= 2, sidecar)  # a probe may run just now
+        wait_until(lambda: k_in_force(live) >= K_MAX - 1, sidecar)  # a probe may run just now
         before = len(sidecar.events())
         server.accept(*HOPELESS)
         sidecar.wait_for(lambda event: lasting(event) and event["k"] <= 1, PATIENCE_SECONDS, since=before)
         wait_until(lambda: k_in_force(live) <= 1, sidecar)
         turned = len(sidecar.events())
         server.accept(*EASY)
-        sidecar.wait_for(lambda event: lasting(event) and event["k"] >= 2, PATIENCE_SECONDS, since=turned)
-        wait_until(lambda: k_in_force(live) >= 2, sidecar)
+        sidecar.wait_for(lambda event: lasting(event) and event["k"] >= K_MAX - 1, PATIENCE_SECONDS, since=turned)
+        wait_until(lambda: k_in_force(live) >= K_MAX - 1, sidecar)
         wait_until(lambda: sidecar.metrics().get("adaptive_k_effective_k", 0) >= 2, sidecar)
         own = sidecar.metrics()
     assert sent.failed == []
