@@ -108,9 +108,17 @@ def watched(scenario: str, folder: Path, *, speed: float, options: tuple[str, ..
 
 @contextmanager
 def prometheus(
-    folder: Path, targets: list[dict[str, Any]], *, rules: tuple[Path, ...] = (), alertmanager: str | None = None
+    folder: Path,
+    targets: list[dict[str, Any]],
+    *,
+    rules: tuple[Path, ...] = (),
+    alertmanager: str | None = None,
+    options: tuple[str, ...] = (),
 ) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes these targets every two seconds, patiently, since test machines stall."""
+    """A Prometheus that scrapes these targets every two seconds, patiently, since test machines stall.
+
+    What lies in the folder's `tsdb` already is served; `options` are further flags.
+    """
     configuration: dict[str, Any] = {
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "scrape_configs": [{"job_name": "all", "static_configs": targets}],
@@ -124,7 +132,12 @@ def prometheus(
     address = f"127.0.0.1:{unused_port()}"
     arguments = (f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}")
     with process(
-        folder / "prometheus.log", "prometheus", *arguments, "--rules.alert.resend-delay=2s", "--log.level=warn"
+        folder / "prometheus.log",
+        "prometheus",
+        *arguments,
+        *options,
+        "--rules.alert.resend-delay=2s",
+        "--log.level=warn",
     ) as running:
         wait_until_up(f"http://{address}/-/ready", running)
         yield Prometheus(f"http://{address}")
