@@ -10,7 +10,8 @@ from controller.act.live import LiveActuator, LiveSettings
 from controller.clock import Clock, SystemClock
 from controller.cycle import Cycle
 from controller.decide.policy_settings import PolicySettings
-from controller.loop import Controller, Live
+from controller.live import Live
+from controller.loop import Controller
 from controller.observe.http import Fetcher
 from controller.observe.plugin import PluginSource
 from controller.observe.scrape import HttpSource

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter, ValidationError
 
 from controller.clock import Clock
-from controller.decide.steer import Course
+from controller.decide.course import Course
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError, cause
 from controller.plain import plain

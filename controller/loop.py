@@ -3,18 +3,19 @@
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from controller import live
 from controller.act.actuator import NOTHING_DONE, Acted, Actuator, Order, Outcome
 from controller.clock import Clock
-from controller.cycle import Control, Cycle, EngineCycle, Failure
-from controller.decide import mix, steer
-from controller.decide.decision import Action, Decision, Schedule
+from controller.cycle import Cycle, EngineCycle, Failure
+from controller.decide import mix
+from controller.decide.decision import Decision
 from controller.decide.policy import PolicyState, Situation, decide, remembered
 from controller.decide.policy_settings import PolicySettings
-from controller.decide.review import Realised
-from controller.learn import Known, blank, learn
+from controller.learn import Known, learn
+from controller.live import Live
 from controller.memory import EngineMemory, Learnt
 from controller.model.drafter import Method
 from controller.model.economics import Market
@@ -26,33 +27,13 @@ from controller.observe.source import MetricsSource
 from controller.observe.speculation import Speculation
 from controller.reason import Reason
 from controller.sight import Sight, see
+from controller.undecided import NO_SPECULATION, WARMING_UP, undecided, unready
 
 JITTER: Final = 0.1
 """Passes come this share of the interval early or late, so that many sidecars do not scrape in step."""
 PROBE_SHARE: Final = 0.3
 """A window of a probe lasts this share of the interval."""
-STRAYED_WINDOWS: Final = 3
-"""So many windows in a row must show another k than scheduled: a change may fall between the two readings of one."""
 Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What live control needs beside a recommendation.
-
-    Attributes:
-        owner: The name under which schedules are held.
-        frozen: Whether the operator wants no changes now.
-        chance: Draws a number from 0 to 1.
-        stand_down_seconds: How long to keep out after somebody else's reset.
-        allow_k_without_graph: Whether a k may run for which vLLM captured no CUDA graph.
-    """
-
-    owner: str
-    frozen: Callable[[], bool]
-    chance: Callable[[], float]
-    stand_down_seconds: float = 900.0
-    allow_k_without_graph: bool = False
 
 
 class Controller:
@@ -165,15 +146,12 @@ class Controller:
         if memory.learnt.k_max not in (None, snapshot.k_max):  # another server under the same name
             memory = replace(memory, learnt=self._fresh.learnt, policy=PolicyState())
         speculation = told if isinstance(told, Speculation) else None
-        memory = self._found(memory, speculation)
+        if self._live is not None and speculation is not None:
+            memory = live.found(self._live, memory, speculation, self._clock.monotonic_seconds())
         try:
-            memory = self._judge(snapshot, memory, speculation)
+            memory = self._judged(snapshot, memory, speculation)
         except ObserveError as error:
-            last = memory.last
-            if last is None or last.window is None or last.k_max != snapshot.k_max:  # nothing good, or outdated
-                last = _undecided(snapshot, error.reason, error.message)
-            last = replace(last, failure=Failure(error.reason, error.message))
-            memory = self._act(replace(memory, last=last), speculation)
+            memory = self._acted(_failed(memory, snapshot, Failure(error.reason, error.message)), speculation)
         assert memory.last is not None
         if isinstance(told, Failure):
             failed = Acted(Outcome.FAILED, told.reason, told.message)
@@ -182,9 +160,10 @@ class Controller:
         assert memory.last is not None
         return memory.last
 
-    def _judge(self, snapshot: Snapshot, memory: EngineMemory, speculation: Speculation | None) -> EngineMemory:
+    def _judged(self, snapshot: Snapshot, memory: EngineMemory, speculation: Speculation | None) -> EngineMemory:
+        """The line: observe -> model -> decide -> act."""
         if snapshot.k_max is None:
-            last = _undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION)
+            last = undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION)
             return replace(memory, last=replace(last, acted=self._actuator.idle() or NOTHING_DONE))
         if self._stated_k is not None and self._stated_k > snapshot.k_max:
             raise ObserveError(
@@ -193,130 +172,62 @@ class Controller:
                 "the k in force, or leave --k out.",
             )
         if memory.snapshot is None:
-            return self._act(replace(memory, last=_undecided(snapshot, Reason.WARMING_UP, WARMING_UP)), speculation)
-        before = memory.snapshot, memory.speculation
-        sight = see(before[0], snapshot, before[1], speculation, self._method, self._stated_k)  # observe
-        memory = replace(memory, strayed=memory.strayed + 1 if sight.applied is False else 0)
-        if sight.window.drafts > 0:
-            memory = replace(memory, drafted_at_seconds=self._clock.monotonic_seconds())
-        learnt = learn(memory.learnt, sight)  # model
-        known = Known.of(learnt, sight, self._capture_limit_tokens)
-        memory = replace(memory, learnt=learnt)
+            last = undecided(snapshot, Reason.WARMING_UP, WARMING_UP)
+            return self._acted(replace(memory, last=last), speculation)
+        # observe
+        sight = see(memory.snapshot, snapshot, memory.speculation, speculation, self._method, self._stated_k)
+        memory = memory.after(sight, self._clock.monotonic_seconds())
+        # model
+        memory = replace(memory, learnt=learn(memory.learnt, sight))
+        known = Known.of(memory.learnt, sight, self._capture_limit_tokens)
         cycle = EngineCycle(
-            *snapshot.key, snapshot.k_max, _unready(sight), sight.window, known.acceptance_seen, known.step_time
+            *snapshot.key, snapshot.k_max, unready(sight), sight.window, known.acceptance_seen, known.step_time
         )
+        # decide
         market = known.market
         if market is not None and self._can_decide(sight, known):
-            memory, decision = self._decide(market, sight, memory, speculation)  # decide
-            cycle = replace(cycle, decision=decision, workloads=_workloads(market, sight, learnt, decision))
-        return self._act(replace(memory, last=cycle), speculation, sight)  # act
+            memory, decision = self._decided(market, sight, memory, speculation)
+            workloads = _workloads(market, sight, memory.learnt, decision)
+            cycle = replace(cycle, decision=decision, workloads=workloads)
+        # act
+        return self._acted(replace(memory, last=cycle), speculation, sight)
 
     def _can_decide(self, sight: Sight, known: Known) -> bool:
         """At k=0 nothing is learnt of acceptance: only live control, which can probe, decides on a mere prior."""
-        busy = sight.window.request_steps > 0 and sight.window.steps > 0
-        return busy and (known.acceptance_seen is not None or self._live is not None)
+        return sight.busy and (known.acceptance_seen is not None or self._live is not None)
 
-    def _decide(
+    def _decided(
         self, market: Market, sight: Sight, memory: EngineMemory, speculation: Speculation | None
     ) -> tuple[EngineMemory, Decision]:
         now = self._clock.monotonic_seconds()
-        window, live, course = sight.window, self._live, memory.learnt.course
         settings = replace(self._policy, max_batch=sight.max_num_seqs or self._policy.max_batch)
         situation = Situation(
-            batch=max(1.0, window.decode_batch or 1.0),
+            batch=sight.batch,
             k_now=sight.now.k,
-            drafted=window.drafts > 0,
-            now_seconds=None if window.seconds is None else now,
-            tpot_seconds=window.tpot_seconds,
+            drafted=sight.window.drafts > 0,
+            now_seconds=None if sight.window.seconds is None else now,
+            tpot_seconds=sight.window.tpot_seconds,
         )
-        if live is None or not course.home:
+        if self._live is None or not memory.learnt.course.home:
             decision = decide(market, situation, memory.policy, settings)
             return replace(memory, policy=remembered(decision, memory.policy, now)), decision
-        impossible = _impossible(speculation, market.k_max, live)
-        base = decide(
-            market,
-            replace(situation, home=course.home),
-            PolicyState(changed_at_seconds=course.changed_at_seconds),
-            settings,
-            course.barred(situation.batch, now, probes=False),
-            impossible,
-        )
-        moment = steer.Moment(
-            now_seconds=now,
-            realised=_realised(sight, market, now),
-            positions_observed=market.acceptance.positions_observed,
-            waiting=window.waiting,
-            tpot_seconds=window.tpot_seconds,
-            chance=live.chance(),
-            blind_seconds=now - memory.drafted_at_seconds if memory.drafted_at_seconds is not None else math.inf,
-            blank=() if window.drafts > 0 else blank(market, sight).prices([situation.batch], 0.0).scores(0),
-        )
-        rest = memory.stood_down_until_seconds
-        if rest is not None:
-            decision = steer.stood_down(base, course, rest - now)
-        elif live.frozen():
-            decision, course = steer.frozen(base, course)
-        else:
-            decision, course = steer.steer(base, course, moment, settings, impossible)
+        decision, course = live.decided(self._live, memory, market, sight, situation, now, speculation, settings)
         return replace(memory, learnt=replace(memory.learnt, course=course)), decision
 
-    def _found(self, memory: EngineMemory, speculation: Speculation | None) -> EngineMemory:
-        """The memory after a look at what is in force: another's hold, or another's reset, is respected."""
-        if self._live is None or speculation is None:
-            return memory
-        now, rest = self._clock.monotonic_seconds(), memory.stood_down_until_seconds
-        learnt, owner = memory.learnt, self._live.owner
-        if steer.was_reset(memory.speculation, speculation, owner, self._interval(memory, now)):
-            learnt = replace(learnt, course=replace(learnt.course, home=(), probe=None, change=None))
-            rest = now + self._live.stand_down_seconds
-        elif rest is not None and now >= rest:
-            rest = None
-        if steer.was_released(memory.speculation, speculation, owner):
-            learnt = replace(learnt, course=replace(learnt.course, home=()))
-        learnt = replace(learnt, course=steer.found(learnt.course, speculation, owner))
-        return replace(memory, learnt=learnt, stood_down_until_seconds=rest)
-
-    def _interval(self, memory: EngineMemory, now: float) -> float:
-        at = memory.snapshot.at_seconds if memory.snapshot else None
-        return now - at if at is not None else math.inf
-
-    def _act(self, memory: EngineMemory, speculation: Speculation | None, sight: Sight | None = None) -> EngineMemory:
+    def _acted(self, memory: EngineMemory, speculation: Speculation | None, sight: Sight | None = None) -> EngineMemory:
         """Carry out, or keep up, what is wanted; the engine forgets a schedule that nobody renews."""
         assert memory.last is not None
-        if self._live is None:
-            last = memory.last
-            if last.failure:  # the decision is an old one: nothing new is done for it
-                acted = self._actuator.idle() or NOTHING_DONE
-            else:
-                acted = self._actuator.act(Order(last.model_name, last.engine, last.decision))
-            return replace(memory, last=replace(last, acted=acted), speculation=speculation)
-        out, frozen = memory.stood_down_until_seconds is not None, self._live.frozen()
-        course = self._settled(memory.learnt.course, frozen)
-        limit = speculation.max_num_seqs if speculation else self._policy.max_batch
-        wanted: Schedule = () if out or not course.home else course.wanted(limit)
-        order = Order(memory.last.model_name, memory.last.engine, memory.last.decision, wanted, speculation)
-        acted = self._actuator.act(order)
-        told = acted.speculation
-        if told is not None and speculation is not None:  # a PUT is not answered with counts
-            told = replace(told, measured=speculation.measured)
-        control = Control(
-            speculation=told or speculation,
-            wanted=wanted,
-            applied=None if sight is None else sight.applied or (None if memory.strayed < STRAYED_WINDOWS else False),
-            frozen=frozen,
-            review=course.latest,
-        )
-        return replace(
-            memory,
-            learnt=replace(memory.learnt, course=course),
-            last=replace(memory.last, acted=replace(acted, speculation=None), control=control),
-            speculation=control.speculation,
-        )
-
-    def _settled(self, course: steer.Course, frozen: bool) -> steer.Course:
-        """The course where this pass decided nothing: a freeze ends a probe, and a rest of the server costs nothing."""
-        account = course.account.after(self._clock.monotonic_seconds(), 0.0, self._policy)
-        return replace(course, account=account, probe=None if frozen else course.probe)
+        last = memory.last
+        order = Order(last.model_name, last.engine, last.decision)
+        if self._live is not None:
+            memory = live.settled(self._live, memory, self._clock.monotonic_seconds(), self._policy)
+            limit = speculation.max_num_seqs if speculation else self._policy.max_batch
+            wanted = live.wanted(memory, limit)
+            acted = self._actuator.act(replace(order, wanted=wanted, speculation=speculation))
+            return live.held(self._live, memory, wanted, acted, speculation, sight)
+        old = last.failure is not None  # nothing new is done for a decision of an earlier pass
+        acted = (self._actuator.idle() or NOTHING_DONE) if old else self._actuator.act(order)
+        return replace(memory, last=replace(last, acted=acted), speculation=speculation)
 
     def _cycle(
         self,
@@ -335,39 +246,12 @@ class Controller:
         )
 
 
-NO_SPECULATION: Final = (
-    "The server shows no speculative-decoding counters: it was started without --speculative-config. "
-    "Start it with one (see `controller launch-config`); adaptive-k can then tell which k pays."
-)
-WARMING_UP: Final = "This is the first page of this server; the next one makes a window."
-IDLE: Final = "No tokens were decoded in the window: send traffic, or watch for longer."
-NOTHING_DRAFTED: Final = (
-    "Tokens were decoded, but nothing was drafted: k is 0 now, or the drafter found no match. Acceptance is not known "
-    "until something is drafted."
-)
-
-
-def _unready(sight: Sight) -> Decision:
-    """What is said unless something can be decided."""
-    idle = sight.window.request_steps <= 0 or sight.window.steps <= 0
-    if idle:
-        return Decision(Action.HOLD, Reason.IDLE, IDLE)
-    return Decision(Action.HOLD, Reason.NOTHING_DRAFTED, NOTHING_DRAFTED)
-
-
-def _impossible(speculation: Speculation | None, k_max: int, live: Live) -> frozenset[int]:
-    """The ks that the engine has no CUDA graph for, unless the operator accepts slower steps."""
-    graphs = speculation.k_with_graph if speculation else None
-    return frozenset() if graphs is None or live.allow_k_without_graph else frozenset(range(k_max + 1)) - set(graphs)
-
-
-def _realised(sight: Sight, market: Market, now_seconds: float) -> Realised | None:
-    """What the window yielded; None when it ran more than one k."""
-    rate = sight.log_rate
-    if sight.single_k is None or rate is None or sight.single_k > market.k_max:
-        return None
-    expected = tuple(market.tokens_per_step(k) for k in range(market.k_max + 1))
-    return Realised(now_seconds, max(1.0, sight.window.decode_batch or 1.0), sight.single_k, rate, expected)
+def _failed(memory: EngineMemory, snapshot: Snapshot, failure: Failure) -> EngineMemory:
+    """The latest good cycle with what went wrong now; one without a window where there is none, or it is outdated."""
+    last = memory.last
+    if last is None or last.window is None or last.k_max != snapshot.k_max:
+        last = undecided(snapshot, failure.reason, failure.message)
+    return replace(memory, last=replace(last, failure=failure))
 
 
 def _workloads(market: Market, sight: Sight, learnt: Learnt, decision: Decision) -> tuple[mix.WorkloadAnswer, ...]:
@@ -375,8 +259,3 @@ def _workloads(market: Market, sight: Sight, learnt: Learnt, decision: Decision)
     if k is None or decision.batch is None:
         return ()
     return mix.answers(market, sight.drafter, learnt.workloads, decision.batch, min(float(k), float(market.k_max)))
-
-
-def _undecided(snapshot: Snapshot, reason: Reason, sentence: str) -> EngineCycle:
-    decision = Decision(Action.HOLD, reason, sentence)
-    return EngineCycle(snapshot.model_name, snapshot.engine, snapshot.k_max, decision)

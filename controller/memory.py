@@ -1,14 +1,15 @@
 """What is kept of one engine from pass to pass; all of it frozen, small and made of numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.cycle import EngineCycle
+from controller.decide.course import Course
 from controller.decide.policy import PolicyState
-from controller.decide.steer import Course
 from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import StepTable
 from controller.observe.snapshot import Snapshot
 from controller.observe.speculation import Speculation
+from controller.sight import Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,9 @@ class EngineMemory:
     drafted_at_seconds: float | None = None
     strayed: int = 0
     last: EngineCycle | None = None
+
+    def after(self, sight: Sight, now_seconds: float) -> "EngineMemory":
+        """The memory after a look at one more window, before anything is learnt from it."""
+        strayed = self.strayed + 1 if sight.applied is False else 0
+        drafted_at = now_seconds if sight.window.drafts > 0 else self.drafted_at_seconds
+        return replace(self, strayed=strayed, drafted_at_seconds=drafted_at)

@@ -34,6 +34,16 @@ class Sight:
     max_num_seqs: int | None
 
     @property
+    def busy(self) -> bool:
+        """Whether anything was decoded."""
+        return self.window.request_steps > 0 and self.window.steps > 0
+
+    @property
+    def batch(self) -> float:
+        """Decoding requests; a step has at least one."""
+        return max(1.0, self.window.decode_batch or 1.0)
+
+    @property
     def log_rate(self) -> float | None:
         """ln of one request's tokens per second in decoding: -ln TPOT."""
         tpot = self.window.tpot_seconds

@@ -13,7 +13,8 @@ from controller.act.live import LiveActuator, LiveSettings
 from controller.clock import SystemClock
 from controller.cycle import Cycle, EngineCycle
 from controller.decide.policy_settings import PolicySettings
-from controller.loop import Controller, Key, Live
+from controller.live import Live
+from controller.loop import Controller, Key
 from controller.memory import Learnt
 from controller.observe.http import Fetcher
 from controller.observe.plugin import PATH, PluginSource

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from windows import drafted, window
 
+from controller.decide.course import Course
 from controller.decide.decision import Action, Bounded, Decision, Schedule
 from controller.decide.explore import Account
+from controller.decide.moment import Moment
 from controller.decide.policy_settings import PolicySettings
 from controller.decide.review import Realised
 from controller.decide.schedule import k_at
-from controller.decide.steer import Course, Moment
 from controller.model.acceptance import estimate
 from controller.model.drafter import HEAD, Drafting
 from controller.model.economics import Market, Score

@@ -16,7 +16,8 @@ from controller.commands.connection import http_source, plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
-from controller.loop import Key, Live
+from controller.live import Live
+from controller.loop import Key
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError, cause
 from controller.observe.plugin import PluginSource

@@ -10,7 +10,8 @@ from typing import Final
 from controller.act.actuator import Actuator, RecommendOnly
 from controller.clock import Clock
 from controller.decide.policy_settings import PolicySettings
-from controller.loop import Controller, Key, Live
+from controller.live import Live
+from controller.loop import Controller, Key
 from controller.memory import Learnt
 from controller.model.profile import read_profile
 from controller.model.step_table import StepTable

@@ -17,7 +17,8 @@ from controller.cycle import Control, Cycle, EngineCycle, Failure
 from controller.decide.decision import Action, Bounded
 from controller.decide.policy_settings import PolicySettings
 from controller.decide.review import Change, Review, Verdict
-from controller.loop import Controller, Live
+from controller.live import Live
+from controller.loop import Controller
 from controller.observe.http import Fetcher
 from controller.observe.plugin import PluginSource
 from controller.observe.scrape import HttpSource

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.checkpoint import LIMIT_BYTES, STALE_SECONDS, VERSION, Checkpoint, Key
+from controller.decide.course import Bar, Course, Probe
 from controller.decide.explore import Account
-from controller.decide.steer import Bar, Course, Probe
 from controller.memory import Learnt
 from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import Cell, StepTable

@@ -8,25 +8,15 @@ from courses import HOME, LOAD, NOW, RICH, SETTINGS, changing, course_of, holdin
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.decide.course import FIRST_BAR_INTERVALS, LONGEST_BAR_INTERVALS, PROBE_REACH, Course, Probe
 from controller.decide.decision import Action, Bounded, Decision, Schedule
 from controller.decide.explore import Account
+from controller.decide.moment import QUIET_REQUESTS
+from controller.decide.ownership import found, was_reset
+from controller.decide.probe import PROBE_WINDOWS, PROVING_WINDOWS
 from controller.decide.review import ENOUGH_WINDOWS, RECENT_WINDOWS, Change, Realised, Verdict
 from controller.decide.schedule import k_at
-from controller.decide.steer import (
-    FIRST_BAR_INTERVALS,
-    LONGEST_BAR_INTERVALS,
-    PROBE_REACH,
-    PROBE_WINDOWS,
-    PROVING_WINDOWS,
-    QUIET_REQUESTS,
-    Course,
-    Probe,
-    found,
-    frozen,
-    steer,
-    stood_down,
-    was_reset,
-)
+from controller.decide.steer import frozen, steer, stood_down
 from controller.observe.speculation import Speculation
 from controller.reason import Reason
 
