@@ -22,7 +22,7 @@ test-all: .venv/dev  ## the slower rest
 	$(BIN)/pytest $(RUNS) -m slow tests
 
 fast: .venv/dev  ## tests without a real vLLM server, under three minutes
-	$(BIN)/pytest $(RUNS) -q -m "not slow" --doctest-modules controller $(FAST)
+	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist worksteal --doctest-modules controller $(FAST)
 
 deploy: .venv/dev  ## chart, manifests and alert rules with the real Helm, kubectl, promtool, Prometheus, Alertmanager
 	$(BIN)/pytest $(RUNS) -q -m "not slow" tests/deploy
