@@ -7,7 +7,7 @@ from typing import Final
 import requests
 import urllib3
 
-from controller.clock import Clock
+from controller.observe.deadline import DeadlineAdapter
 from controller.observe.errors import ObserveError, cause
 from controller.plain import plain
 from controller.reason import Reason
@@ -21,7 +21,12 @@ _HEADERS: Final = {
 
 
 class Session(requests.Session):
-    """Follows no redirect, so that no token goes astray; requests would even read the body of one not followed."""
+    """Bounded in time, and never redirected, so that no token goes astray; requests would even read such a body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, DeadlineAdapter())
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: there is nowhere else to go."""
@@ -33,7 +38,6 @@ class Fetcher:
 
     def __init__(
         self,
-        clock: Clock,
         *,
         timeout_seconds: float = 5.0,
         limit_bytes: int = 8 * 1024 * 1024,
@@ -45,15 +49,13 @@ class Fetcher:
         """Connects to nothing yet.
 
         Args:
-            clock: Measures the deadline.
-            timeout_seconds: For the connection, for each read, and for the whole body together.
+            timeout_seconds: For the connection, and again for the whole answer.
             limit_bytes: A larger body is refused before it is held in memory.
             token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
             file_option: What names the token file on the command line, for the remedy when it cannot be used.
             ca_file: PEM bundle to verify the server's certificate with, instead of the usual authorities.
             adapter: Carries requests of both schemes in place of sockets, such as to a server in the same process.
         """
-        self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._token_file = token_file
@@ -124,8 +126,7 @@ class Fetcher:
             raise self._bad_ca_file() from error
 
     def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
-        """What has arrived, as it arrives: a server that drips bytes meets the deadline all the same."""
-        deadline = self._clock.monotonic_seconds() + self._timeout_seconds
+        """What has arrived, as it arrives."""
         size = 0
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
@@ -135,8 +136,6 @@ class Fetcher:
                     f"The page of {url} is larger than {self._limit_bytes} bytes: check that the address is "
                     "vLLM's, or raise --page-limit-bytes.",
                 )
-            if self._clock.monotonic_seconds() > deadline:
-                raise self._timeout(url)
             yield chunk
 
     def _timeout(self, url: str) -> ObserveError:
