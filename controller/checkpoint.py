@@ -16,6 +16,7 @@ from controller.clock import Clock
 from controller.decide.course import Course
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError, cause
+from controller.observe.snapshot import Key
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -25,8 +26,6 @@ LIMIT_BYTES: Final = 4 * 1024 * 1024
 ENGINES_MAX: Final = 256
 STALE_SECONDS: Final = 24 * 3600.0
 """Older than this it is not believed: traffic and hardware have changed."""
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,9 @@ class Checkpoint:
         if not 0 <= passed <= STALE_SECONDS:
             raise self._unusable(f"it was saved {passed / 3600:.1f} hours ago")
         later = self._clock.monotonic_seconds() - passed - saved.monotonic_seconds
-        found = {(model, engine): _moved(learnt, later) for model, engine, learnt in saved.engines}
+        found: dict[Key, Learnt] = {
+            (model, engine, ()): _moved(learnt, later) for model, engine, learnt in saved.engines
+        }
         if not all(map(_sound, found.values())):
             raise self._unusable("its numbers contradict each other")
         return found
@@ -99,7 +100,7 @@ class Checkpoint:
             self._server,
             self._clock.unix_seconds(),
             self._clock.monotonic_seconds(),
-            tuple((model, engine, each) for (model, engine), each in learnt.items())[:ENGINES_MAX],
+            tuple((model, engine, each) for (model, engine, _), each in learnt.items())[:ENGINES_MAX],
         )
         try:
             self._replace(_FILE.dump_json(saved))

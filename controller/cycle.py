@@ -8,6 +8,7 @@ from controller.decide.mix import WorkloadAnswer
 from controller.decide.review import Review
 from controller.model.acceptance import Acceptance
 from controller.model.step_time import StepTime
+from controller.observe.snapshot import Key, Labels, Replicas
 from controller.observe.speculation import Speculation
 from controller.observe.window import Window
 from controller.reason import Reason
@@ -56,6 +57,8 @@ class EngineCycle:
         failure: Why this engine's window was not used, if so.
         control: Live control; None when only recommending.
         workloads: By share, the largest first; empty where the plugin does not tell them apart.
+        labels: Which server, or group of servers, in a fleet; empty for the one that is read directly.
+        replicas: The engines that are added up; None for the one that is read directly.
     """
 
     model_name: str
@@ -69,6 +72,13 @@ class EngineCycle:
     failure: Failure | None = None
     control: Control | None = None
     workloads: tuple[WorkloadAnswer, ...] = ()
+    labels: Labels = ()
+    replicas: Replicas | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells this engine from the others."""
+        return (self.model_name, self.engine, self.labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from controller.model.economics import Market
 from controller.model.step_table import StepTable
 from controller.observe.errors import ObserveError
 from controller.observe.plugin import PluginSource
-from controller.observe.snapshot import Snapshot
+from controller.observe.snapshot import Key, Snapshot
 from controller.observe.source import MetricsSource
 from controller.observe.speculation import Speculation
 from controller.reason import Reason
@@ -33,7 +33,6 @@ JITTER: Final = 0.1
 """Passes come this share of the interval early or late, so that many sidecars do not scrape in step."""
 PROBE_SHARE: Final = 0.3
 """A window of a probe lasts this share of the interval."""
-Key = tuple[str, str]
 
 
 class Controller:
@@ -180,8 +179,11 @@ class Controller:
         # model
         memory = replace(memory, learnt=learn(memory.learnt, sight))
         known = Known.of(memory.learnt, sight, self._capture_limit_tokens)
-        cycle = EngineCycle(
-            *snapshot.key, snapshot.k_max, unready(sight), sight.window, known.acceptance_seen, known.step_time
+        cycle = replace(
+            undecided(snapshot, *unready(sight)),
+            window=sight.window,
+            acceptance=known.acceptance_seen,
+            step_time=known.step_time,
         )
         # decide
         market = known.market
@@ -251,7 +253,7 @@ def _failed(memory: EngineMemory, snapshot: Snapshot, failure: Failure) -> Engin
     last = memory.last
     if last is None or last.window is None or last.k_max != snapshot.k_max:
         last = undecided(snapshot, failure.reason, failure.message)
-    return replace(memory, last=replace(last, failure=failure))
+    return replace(memory, last=replace(last, failure=failure, replicas=snapshot.replicas))
 
 
 def _workloads(market: Market, sight: Sight, learnt: Learnt, decision: Decision) -> tuple[mix.WorkloadAnswer, ...]:

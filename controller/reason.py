@@ -46,6 +46,23 @@ class Reason(StrEnum):
     SERVER_RESTARTED = "server_restarted"
     CLOCK_JUMPED = "clock_jumped"
     FILE_UNREADABLE = "file_unreadable"
+    # why a store of metrics could not be asked, or its answer could not be used
+    STORE_UNREACHABLE = "store_unreachable"
+    STORE_TIMEOUT = "store_timeout"
+    STORE_REFUSES = "store_refuses"
+    STORE_ERROR = "store_error"
+    STORE_ANSWER_BAD = "store_answer_bad"
+    STORE_LIMIT = "store_limit"
+    QUERY_REFUSED = "query_refused"
+    ANSWER_PARTIAL = "answer_partial"
+    NOTHING_MATCHES = "nothing_matches"
+    SAMPLES_OLD = "samples_old"
+    NO_NEW_SAMPLES = "no_new_samples"
+    SERIES_SHARED = "series_shared"
+    LABELS_MISSING = "labels_missing"
+    OTHER_K_MAX = "other_k_max"
+    SCRAPED_TWICE = "scraped_twice"
+    TOO_MANY_GROUPS = "too_many_groups"
     # why the engine plugin could not be asked, or did not do it
     PLUGIN_MISSING = "plugin_missing"
     PLUGIN_READ_ONLY = "plugin_read_only"
@@ -103,6 +120,22 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.SERVER_RESTARTED: "a counter fell: the server restarted inside the window",
     Reason.CLOCK_JUMPED: "the clock did not move forward between two pages",
     Reason.FILE_UNREADABLE: "a saved page could not be read",
+    Reason.STORE_UNREACHABLE: "no connection to Prometheus, or it broke",
+    Reason.STORE_TIMEOUT: "Prometheus did not answer in time, or gave the query up",
+    Reason.STORE_REFUSES: "Prometheus, or what stands before it, refuses the credentials or wants some",
+    Reason.STORE_ERROR: "Prometheus answered with an error status",
+    Reason.STORE_ANSWER_BAD: "the answer is not one of the Prometheus API",
+    Reason.STORE_LIMIT: "the query would load more than Prometheus or we allow",
+    Reason.QUERY_REFUSED: "Prometheus does not understand the query: the selector is wrong",
+    Reason.ANSWER_PARTIAL: "Prometheus warns that its answer may lack something; it is used, and marked",
+    Reason.NOTHING_MATCHES: "the selector matches no vLLM server",
+    Reason.SAMPLES_OLD: "the newest samples are too old: scraping stopped, or clocks differ",
+    Reason.NO_NEW_SAMPLES: "the server was not scraped since the last pass",
+    Reason.SERIES_SHARED: "two servers write the same series",
+    Reason.LABELS_MISSING: "series lack a label that is needed: model_name, or one of those to group by",
+    Reason.OTHER_K_MAX: "the replica runs another num_speculative_tokens than most of its group",
+    Reason.SCRAPED_TWICE: "the same server is scraped twice, under different labels: it counts once",
+    Reason.TOO_MANY_GROUPS: "there are more groups than are told apart",
     Reason.PLUGIN_MISSING: "the server does not have the engine plugin",
     Reason.PLUGIN_READ_ONLY: "the engine plugin says that k cannot be changed on this server",
     Reason.PLUGIN_REFUSES: "the engine plugin refuses the token, or has none",

@@ -23,11 +23,16 @@ NOTHING_DRAFTED: Final = (
 def undecided(snapshot: Snapshot, reason: Reason, sentence: str) -> EngineCycle:
     """An engine of which there is no window."""
     decision = Decision(Action.HOLD, reason, sentence)
-    return EngineCycle(snapshot.model_name, snapshot.engine, snapshot.k_max, decision)
+    return EngineCycle(
+        snapshot.model_name,
+        snapshot.engine,
+        snapshot.k_max,
+        decision,
+        labels=snapshot.labels,
+        replicas=snapshot.replicas,
+    )
 
 
-def unready(sight: Sight) -> Decision:
-    """What is said of a window from which nothing follows."""
-    if sight.busy:
-        return Decision(Action.HOLD, Reason.NOTHING_DRAFTED, NOTHING_DRAFTED)
-    return Decision(Action.HOLD, Reason.IDLE, IDLE)
+def unready(sight: Sight) -> tuple[Reason, str]:
+    """Why nothing follows from a window, by name and in words."""
+    return (Reason.NOTHING_DRAFTED, NOTHING_DRAFTED) if sight.busy else (Reason.IDLE, IDLE)

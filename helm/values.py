@@ -109,11 +109,7 @@ class ServiceAccount(Values):
 
     create: bool = Field(True, description="Make one, for `attach: standalone`.")
     name: str = Field(
-        "",
-        description=(
-            "The release's own name without one. With `attach: sidecar`: that of the workload's pods, which then need "
-            "`automountServiceAccountToken: false`, or vLLM's own container gets the token as well."
-        ),
+        "", description="The release's own name without one. With `attach: sidecar`: that of the workload's pods."
     )
     annotations: Strings = Field({}, description="For the ServiceAccount.")
 

@@ -103,26 +103,26 @@ class _Engines(Collector):
             family = CounterMetricFamily(f"vllm:{name}", f"{name}.", labels=labels)
             for each in self._engines:
                 if each.k_max is not None or not name.startswith("spec_decode"):
-                    family.add_metric(each.key, getattr(each, field), created=each.created_seconds)
+                    family.add_metric(each.key[:2], getattr(each, field), created=each.created_seconds)
             yield family
         family = CounterMetricFamily(
             "vllm:spec_decode_num_accepted_tokens_per_pos", "Per position.", labels=[*labels, "position"]
         )
         for each in self._engines:
             for position, value in enumerate(each.accepted_by_position):
-                family.add_metric((*each.key, str(position)), value, created=each.created_seconds)
+                family.add_metric((*each.key[:2], str(position)), value, created=each.created_seconds)
         yield family
         for name, field in GAUGES.items():
             gauge = GaugeMetricFamily(f"vllm:{name}", f"{name}.", labels=labels)
             for each in self._engines:
-                gauge.add_metric(each.key, getattr(each, field))
+                gauge.add_metric(each.key[:2], getattr(each, field))
             yield gauge
         for name, (count, total) in HISTOGRAMS.items():
             histogram = HistogramMetricFamily(f"vllm:{name}", f"{name}.", labels=labels)
             for each in self._engines:
                 samples = getattr(each, count)
                 seconds = getattr(each, total) if total else samples * 2
-                histogram.add_metric(each.key, [("0.1", samples), ("+Inf", samples)], seconds)
+                histogram.add_metric(each.key[:2], [("0.1", samples), ("+Inf", samples)], seconds)
             yield histogram
 
 

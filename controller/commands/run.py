@@ -17,10 +17,10 @@ from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
 from controller.live import Live
-from controller.loop import Key
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError, cause
 from controller.observe.plugin import PluginSource
+from controller.observe.snapshot import Key
 from controller.serve.log import configure, event, log_cycle
 from controller.serve.page_view import About
 from controller.serve.server import Server
@@ -86,7 +86,7 @@ def _control(options: RunOptions, clock: Clock) -> _Parts:
         parts["actuator"] = rollout_actuator(options, clock, frozen)
     if options.plugin_token_file is None:
         return parts
-    fetcher = plugin_fetcher(options, options.plugin_token_file)
+    fetcher = plugin_fetcher(options, options.plugin_token_file, clock)
     parts["plugin"] = PluginSource(options.url, fetcher)
     if options.mode != "apply":
         return parts

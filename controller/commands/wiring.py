@@ -11,12 +11,13 @@ from controller.act.actuator import Actuator, RecommendOnly
 from controller.clock import Clock
 from controller.decide.policy_settings import PolicySettings
 from controller.live import Live
-from controller.loop import Controller, Key
+from controller.loop import Controller
 from controller.memory import Learnt
 from controller.model.profile import read_profile
 from controller.model.step_table import StepTable
 from controller.observe.errors import cause
 from controller.observe.plugin import PluginSource
+from controller.observe.snapshot import Key
 from controller.observe.source import MetricsSource
 from controller.settings import ModelOptions, RecommendOptions, RunOptions, SettingsError
 

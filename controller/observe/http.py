@@ -1,13 +1,14 @@
 """One request, with every way it can fail turned into one sentence."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import requests
 import urllib3
 
-from controller.observe.deadline import DeadlineAdapter
+from controller.clock import Clock
 from controller.observe.errors import ObserveError, cause
 from controller.plain import plain
 from controller.reason import Reason
@@ -20,13 +21,31 @@ _HEADERS: Final = {
 }
 
 
-class Session(requests.Session):
-    """Bounded in time, and never redirected, so that no token goes astray; requests would even read such a body."""
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is asked, for the remedies in messages.
 
-    def __init__(self) -> None:
-        super().__init__()
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, DeadlineAdapter())
+    Attributes:
+        name: What must run.
+        address: What the address must be.
+        limit_option: What raises the largest answer.
+        timeout_option: What raises the patience.
+        bearer_option: What names the token file.
+    """
+
+    name: str
+    address: str
+    limit_option: str
+    timeout_option: str
+    bearer_option: str
+
+
+VLLM: Final = Peer("vLLM", "vLLM's API port, path /metrics", "--page-limit-bytes", "--timeout-seconds", "--token-file")
+PLUGIN: Final = replace(VLLM, bearer_option="--plugin-token-file")
+
+
+class Session(requests.Session):
+    """Follows no redirect, so that no token goes astray; requests would even read the body of one not followed."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: there is nowhere else to go."""
@@ -38,28 +57,31 @@ class Fetcher:
 
     def __init__(
         self,
+        clock: Clock,
         *,
         timeout_seconds: float = 5.0,
         limit_bytes: int = 8 * 1024 * 1024,
         token_file: Path | None = None,
-        file_option: str = "--token-file",
+        peer: Peer = VLLM,
         ca_file: Path | None = None,
         adapter: requests.adapters.BaseAdapter | None = None,
     ) -> None:
         """Connects to nothing yet.
 
         Args:
-            timeout_seconds: For the connection, and again for the whole answer.
+            clock: Measures the deadline.
+            timeout_seconds: For the connection, for each read, and for the whole body together.
             limit_bytes: A larger body is refused before it is held in memory.
             token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
-            file_option: What names the token file on the command line, for the remedy when it cannot be used.
+            peer: Who is asked.
             ca_file: PEM bundle to verify the server's certificate with, instead of the usual authorities.
             adapter: Carries requests of both schemes in place of sockets, such as to a server in the same process.
         """
+        self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._token_file = token_file
-        self._file_option = file_option
+        self._peer = peer
         self._ca_file = ca_file
         self._session = Session()
         self._session.headers.update(_HEADERS)
@@ -87,7 +109,7 @@ class Fetcher:
         Raises:
             ObserveError: There was no whole answer; with the cause and the remedy.
         """
-        sent = {**headers, **bearer(self._token_file, self._file_option)}
+        sent = {**headers, **bearer(self._token_file, self._peer.bearer_option)}
         try:
             # the session is closed with each answer: a kept connection may end just when the next pass asks
             with (
@@ -108,8 +130,8 @@ class Fetcher:
         except (requests.exceptions.RequestException, urllib3.exceptions.LocationValueError) as error:
             raise ObserveError(
                 Reason.SERVER_UNREACHABLE,
-                f"No connection to {url} ({cause(error)}): check that vLLM runs, and that the address is its API "
-                "server's.",
+                f"No connection to {url} ({cause(error)}): check that {self._peer.name} runs, and that the address is "
+                f"{self._peer.address}.",
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise ObserveError(
@@ -120,13 +142,14 @@ class Fetcher:
             raise ObserveError(
                 Reason.NOT_METRICS,
                 f"The answer of {url} is not text (byte {error.start} is not UTF-8): check that the address is "
-                "vLLM's API port, path /metrics.",
+                f"{self._peer.address}.",
             ) from error
         except OSError as error:  # all that requests lets through unwrapped
             raise self._bad_ca_file() from error
 
     def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
-        """What has arrived, as it arrives."""
+        """What has arrived, as it arrives: a server that drips bytes meets the deadline all the same."""
+        deadline = self._clock.monotonic_seconds() + self._timeout_seconds
         size = 0
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
@@ -134,15 +157,17 @@ class Fetcher:
                 raise ObserveError(
                     Reason.PAGE_TOO_LARGE,
                     f"The page of {url} is larger than {self._limit_bytes} bytes: check that the address is "
-                    "vLLM's, or raise --page-limit-bytes.",
+                    f"{self._peer.address}, or raise {self._peer.limit_option}.",
                 )
+            if self._clock.monotonic_seconds() > deadline:
+                raise self._timeout(url)
             yield chunk
 
     def _timeout(self, url: str) -> ObserveError:
         return ObserveError(
             Reason.SERVER_TIMEOUT,
             f"{url} did not answer within {self._timeout_seconds:g} s: the server hangs or is overloaded. "
-            "Look at its log; raise --timeout-seconds if it is only slow.",
+            f"Look at its log; raise {self._peer.timeout_option} if it is only slow.",
         )
 
     def _untrusted(self, url: str, error: str) -> ObserveError:

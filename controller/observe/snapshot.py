@@ -2,6 +2,32 @@
 
 from dataclasses import dataclass
 
+from controller.reason import Reason
+
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name: which server, or which group of servers; empty for one that is read directly."""
+Key = tuple[str, str, Labels]
+"""Model name, engine and labels: what tells one engine, or one group of engines, from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """The engines that a snapshot adds up, where it adds up any.
+
+    Attributes:
+        known: Engines that are there now.
+        counted: Those with a usable window since the snapshot before.
+        left_out: Why the others, and how many, the most frequent reason first.
+        message: The first of those in words; empty where none was left out.
+        notes: Why the answer that this rests on may lack something; empty where it is whole.
+    """
+
+    known: int
+    counted: int
+    left_out: tuple[tuple[Reason, int], ...] = ()
+    message: str = ""
+    notes: tuple[tuple[Reason, str], ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -29,6 +55,8 @@ class Snapshot:
         running: Requests in the batch now.
         waiting: Requests queued now.
         kv_cache_usage: Used share of the KV cache, 0 to 1.
+        labels: Which server or group of servers; empty for one that is read directly.
+        replicas: The engines that are added up; None for a single one that is read directly.
     """
 
     model_name: str
@@ -51,11 +79,13 @@ class Snapshot:
     running: float
     waiting: float
     kv_cache_usage: float
+    labels: Labels = ()
+    replicas: Replicas | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells this engine from the others on a page."""
-        return (self.model_name, self.engine)
+    def key(self) -> Key:
+        """What tells this engine from the others."""
+        return (self.model_name, self.engine, self.labels)
 
     @property
     def k_max(self) -> int | None:

@@ -1,4 +1,4 @@
-"""A page of vLLM's `/metrics`, read into snapshots. The only module that knows vLLM's metric names.
+"""vLLM's metrics as snapshots: a page of `/metrics`, or samples that a store keeps. Only here are their names known.
 
 Names and meanings were read in vLLM 0.32 and 0.33 (`vllm/v1/metrics/loggers.py`, `vllm/v1/spec_decode/metrics.py`).
 A page carries thousands of lines; only those of the wanted samples are given to prometheus_client's parser.
@@ -6,14 +6,14 @@ A page carries thousands of lines; only those of the wanted samples are given to
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.observe.errors import ObserveError
-from controller.observe.snapshot import Snapshot
+from controller.observe.snapshot import Labels, Snapshot
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -43,11 +43,22 @@ OPTIONAL: Final = {
 _CUT: Final = (
     "it is cut, or it comes from a vLLM older than 0.11 or started with --disable-log-stats. Fetch it again, whole."
 )
+FIRST_ENGINE: Final = "0"
+"""The engine of a series without that label."""
 CREATED: Final = "generation_tokens_created"
 """The `_created` twin of one counter, wanted by its exact name: it moves when the server restarts."""
 
+GAUGES: Final = frozenset({"num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"})
+"""What may fall without a restart."""
+ALWAYS: Final = "generation_tokens_total"
+"""The counter that stands for a server where all that is asked is which servers there are."""
+PREFIXES: Final = ("vllm:", "vllm_")
+"""Both spellings: an OpenMetrics page has the second."""
+
 _PLAIN: Final = SPECULATION | LOAD | OPTIONAL
 WANTED: Final = frozenset({*_PLAIN, PER_POSITION, CREATED})
+Sample = tuple[str, int | None]
+"""A wanted name without its prefix, and the draft position for `PER_POSITION`."""
 _PREFIX: Final = re.compile(r"^vllm[:_]")
 _WANTED_LINE: Final = re.compile(
     r"^vllm[:_](?:" + "|".join(sorted(map(re.escape, WANTED))) + r")(?=[{ \t]).*$", re.MULTILINE
@@ -85,59 +96,78 @@ def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...
 
 def snapshots(families: Iterable[Metric], at_seconds: float | None) -> tuple[Snapshot, ...]:
     """The same from families already parsed; `read_page` equals this over a full parse of the page."""
-    values: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    positions: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    found: dict[tuple[str, str], dict[Sample, float]] = defaultdict(dict)
     for family in families:
-        for sample in family.samples:
-            name = _PREFIX.sub("", sample.name)
-            if name == sample.name or name not in WANTED:
-                continue
-            key = (sample.labels.get("model_name", ""), sample.labels.get("engine", "0"))
-            _refuse_impossible(name, sample.value)
-            if name == PER_POSITION:
-                _put(positions[key], _position(sample.labels.get("position", "")), name, sample.value)
-            else:
-                _put(values[key], name, name, sample.value)
-    if not values:
+        for each in family.samples:
+            name = sample(each.name, each.labels)
+            if name is not None:
+                refuse_impossible(name, each.value)
+                key = (each.labels.get("model_name", ""), each.labels.get("engine", FIRST_ENGINE))
+                _put(found[key], name, each.value)
+    if not any(position is None for samples in found.values() for _, position in samples):
         raise ObserveError(Reason.PAGE_CUT, f"The page has vllm: series, but not vllm:{next(iter(LOAD))}: {_CUT}")
-    return tuple(_snapshot(key, values[key], positions[key], at_seconds) for key in sorted(values))
+    return tuple(assembled(*key, found[key], at_seconds) for key in sorted(found))
 
 
-def _snapshot(
-    key: tuple[str, str], values: dict[str, float], positions: dict[int, float], at_seconds: float | None
+def sample(name: str, labels: Mapping[str, str]) -> Sample | None:
+    """What a series holds; None when it is none of the wanted ones.
+
+    >>> sample("vllm:spec_decode_num_accepted_tokens_per_pos_total", {"position": "2"})
+    ('spec_decode_num_accepted_tokens_per_pos_total', 2)
+
+    Raises:
+        ObserveError: Its draft position is not a number.
+    """
+    found = _PREFIX.sub("", name)
+    if found == name or found not in WANTED:
+        return None
+    return found, _position(labels.get("position", "")) if found == PER_POSITION else None
+
+
+def assembled(
+    model_name: str,
+    engine: str,
+    samples: Mapping[Sample, float],
+    at_seconds: float | None,
+    labels: Labels = (),
 ) -> Snapshot:
-    speculative = bool(positions) or any(name in values for name in SPECULATION)
+    """The snapshot of one engine from its samples of one instant.
+
+    Raises:
+        ObserveError: One is missing.
+    """
+    positions = sorted(position for _, position in samples if position is not None)
+    speculative = bool(positions) or any((name, None) in samples for name in SPECULATION)
     required = [*LOAD, *(SPECULATION if speculative else ())]
-    missing = [name for name in required if name not in values]
-    if speculative and sorted(positions) != list(range(len(positions) or 1)):
+    missing = [name for name in required if (name, None) not in samples]
+    if speculative and positions != list(range(len(positions) or 1)):
         missing.append(PER_POSITION)
     if missing:
         raise ObserveError(
             Reason.PAGE_CUT,
-            f"The page lacks vllm:{missing[0]} for model '{plain(key[0])}', engine '{plain(key[1])}': {_CUT}",
+            f"The page lacks vllm:{missing[0]} for model '{plain(model_name)}', engine '{plain(engine)}': {_CUT}",
         )
-    fields = {field: values.get(name, 0.0) for name, field in _PLAIN.items()}
+    fields = {field: samples.get((name, None), 0.0) for name, field in _PLAIN.items()}
     return Snapshot(
-        model_name=key[0],
-        engine=key[1],
+        model_name=model_name,
+        engine=engine,
         at_seconds=at_seconds,
-        created_seconds=values.get(CREATED),
-        accepted_by_position=tuple(positions[position] for position in sorted(positions)),
+        created_seconds=samples.get((CREATED, None)),
+        accepted_by_position=tuple(samples[PER_POSITION, position] for position in positions),
+        labels=labels,
+        replicas=None,
         **fields,
     )
 
 
-_Key = TypeVar("_Key", int, str)
-
-
-def _put(found: dict[_Key, float], key: _Key, name: str, value: float) -> None:
-    if key in found:
+def _put(found: dict[Sample, float], name: Sample, value: float) -> None:
+    if name in found:
         raise ObserveError(
             Reason.BAD_SAMPLE,
-            f"vllm:{name} stands twice on the page for one engine: it seems to be the page of several servers put "
+            f"vllm:{name[0]} stands twice on the page for one engine: it seems to be the page of several servers put "
             "together. Give the address of one vLLM server.",
         )
-    found[key] = float(value)
+    found[name] = float(value)
 
 
 def _refuse_other_pages(text: str) -> None:
@@ -166,7 +196,9 @@ def _refuse_other_pages(text: str) -> None:
         )
 
 
-def _refuse_impossible(name: str, value: float) -> None:
+def refuse_impossible(found: Sample, value: float) -> None:
+    """No counter or gauge of vLLM is negative, infinite or beyond `LIMIT`; raises `ObserveError`."""
+    name, _ = found
     if not 0 <= value < LIMIT:  # False for NaN, too
         raise ObserveError(
             Reason.BAD_SAMPLE,

@@ -1,6 +1,7 @@
 """What happened between two snapshots of the same engine."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Final
 
@@ -10,6 +11,10 @@ from controller.reason import Reason
 
 PER_TOKEN_TOLERANCE: Final = 0.02
 """A latency histogram counts tokens rather than request-steps when its count is within this of the decoded tokens."""
+NO_NEW_SAMPLES: Final = (
+    "The server was not scraped since the last pass: look at less often than it is scraped (--interval-seconds), or "
+    "see why scraping stopped."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +121,10 @@ def between(before: Snapshot, after: Snapshot) -> Window:
 
     Raises:
         ObserveError: The server restarted in between (a counter fell, its creation time or k_max changed),
-            the clock did not move forward, or the counters contradict each other.
+            the clock did not move forward, the counters contradict each other, or none of the engines that the
+            snapshots add up could be read.
     """
+    _refuse_unread(after)
     _refuse_restart(before, after)
     seconds = _seconds(before, after)
     by_position = zip(before.accepted_by_position, after.accepted_by_position, strict=True)
@@ -130,8 +137,35 @@ def between(before: Snapshot, after: Snapshot) -> Window:
         **{name: getattr(after, name) - getattr(before, name) for name in _COUNTERS},
         **{name: (getattr(after, name) + getattr(before, name)) / 2 for name in _GAUGES},
     )
-    _refuse_contradiction(window)
+    _refuse_contradiction(window, max(1, after.replicas.counted) if after.replicas else 1)
     return window
+
+
+def advanced(total: Snapshot, windows: Iterable[Window], latest: Sequence[Snapshot], seconds: float) -> Snapshot:
+    """A running total after more windows of the engines that it adds up: `between` two totals is their sum.
+
+    Args:
+        total: Before.
+        windows: Of any of its engines, each counted once.
+        latest: The present scrape of each engine, whose gauges are averaged; empty to keep the old ones.
+        seconds: What the windows lasted, the engines side by side.
+    """
+    counters = {name: getattr(total, name) for name in _COUNTERS}
+    positions = list(total.accepted_by_position)
+    for window in windows:
+        for name in _COUNTERS:
+            counters[name] += getattr(window, name)
+        positions = [known + more for known, more in zip(positions, window.accepted_by_position, strict=True)]
+    gauges = {name: sum(getattr(each, name) for each in latest) / len(latest) for name in _GAUGES} if latest else {}
+    at_seconds = None if total.at_seconds is None else total.at_seconds + seconds
+    return replace(total, at_seconds=at_seconds, accepted_by_position=tuple(positions), **counters, **gauges)
+
+
+def _refuse_unread(after: Snapshot) -> None:
+    replicas = after.replicas
+    if replicas is not None and not replicas.counted:
+        reason = replicas.left_out[0][0] if replicas.left_out else Reason.NO_NEW_SAMPLES
+        raise ObserveError(reason, replicas.message or NO_NEW_SAMPLES)
 
 
 def _refuse_restart(before: Snapshot, after: Snapshot) -> None:
@@ -168,9 +202,9 @@ def _seconds(before: Snapshot, after: Snapshot) -> float | None:
     return seconds
 
 
-def _refuse_contradiction(window: Window) -> None:
+def _refuse_contradiction(window: Window, engines: int) -> None:
     """Facts that hold on every vLLM page, with room for a scrape that falls between two increments."""
-    slack = 2.0 * (1.0 + window.running) * max(1, window.k_max or 1)
+    slack = 2.0 * (1.0 + window.running) * max(1, window.k_max or 1) * engines
     by_position = window.accepted_by_position
     if any(later > earlier + slack for earlier, later in pairwise(by_position)):
         what = "more drafts were accepted at a later position than at an earlier one"

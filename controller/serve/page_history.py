@@ -7,6 +7,7 @@ from typing import Final
 from controller.act.actuator import Outcome
 from controller.cycle import Cycle, EngineCycle, Failure
 from controller.decide.decision import Action
+from controller.observe.snapshot import Key
 from controller.reason import Reason
 
 ENTRIES_MAX: Final = 30
@@ -15,8 +16,6 @@ ENGINES_MAX: Final = 64
 """Engines that are remembered; a server has fewer, and a page cannot show more."""
 SENTENCE_MAX: Final = 500
 """Characters that are kept of a sentence."""
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Story:
 
     def past(self, engine: EngineCycle) -> Past:
         """What is remembered of an engine."""
-        return self.pasts.get((engine.model_name, engine.engine), Past())
+        return self.pasts.get(engine.key, Past())
 
 
 def after(story: Story, cycle: Cycle) -> Story:
@@ -89,10 +88,7 @@ def after(story: Story, cycle: Cycle) -> Story:
         cycle=cycle,
         good_unix_seconds=cycle.at_unix_seconds if good else story.good_unix_seconds,
         failed=story.failed + (not good),
-        pasts={
-            (engine.model_name, engine.engine): _one_more(story.past(engine), engine, cycle)
-            for engine in cycle.engines[:ENGINES_MAX]
-        },
+        pasts={engine.key: _one_more(story.past(engine), engine, cycle) for engine in cycle.engines[:ENGINES_MAX]},
     )
 
 

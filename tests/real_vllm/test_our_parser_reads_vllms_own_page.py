@@ -58,7 +58,7 @@ def engines(python: Path) -> dict[str, Snapshot]:
 
 def test_every_engine_of_the_page_is_a_snapshot_of_its_own(engines: dict[str, Snapshot]) -> None:
     """Engines share a page, not their counters."""
-    assert [snapshot.key for snapshot in engines.values()] == [("known", "0"), ("known", "1")]
+    assert [snapshot.key[:2] for snapshot in engines.values()] == [("known", "0"), ("known", "1")]
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))

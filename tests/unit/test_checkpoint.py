@@ -27,7 +27,7 @@ from controller.reason import Reason
 from controller.simulator.scenarios import SCENARIOS
 
 SERVER: Final = "http://127.0.0.1:8000"
-KEY: Final[Key] = ("meta/llama", "0")
+KEY: Final[Key] = ("meta/llama", "0", ())
 EVIDENCE: Final = AcceptanceEvidence(
     at_risk=(1000.0, 700.0, 350.5),
     accepted=(700.0, 350.0, 100.0),
@@ -79,7 +79,7 @@ def refused(folder: Path, **options: Any) -> str:
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     """Every number to the last bit; several engines, and names as they are."""
-    both = {KEY: LEARNT, ("zwölf\n", "1"): replace(LEARNT, evidence=None, workloads=())}
+    both = {KEY: LEARNT, ("zwölf\n", "1", ()): replace(LEARNT, evidence=None, workloads=())}
     checkpoint(tmp_path).save(both)
     assert checkpoint(tmp_path).read() == both
 

@@ -154,7 +154,7 @@ def test_engines_and_models_on_one_page_are_told_apart() -> None:
 
 def test_a_page_without_an_engine_label_is_of_engine_0() -> None:
     """vLLM had no such label once."""
-    assert [each.key for each in read_page(GOOD.replace('engine="0",', ""))] == [("m", "0")]
+    assert [each.key for each in read_page(GOOD.replace('engine="0",', ""))] == [("m", "0", ())]
 
 
 def test_a_server_without_speculation_has_no_k_max_and_no_drafts() -> None:

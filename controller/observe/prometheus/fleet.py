@@ -1,0 +1,160 @@
+"""Many engines as few rows: what the engines of a group did is added up, so that one decision serves them all."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from controller.observe.errors import ObserveError
+from controller.observe.prometheus.follower import Follower, Progress
+from controller.observe.prometheus.grouping import EACH, Grouping
+from controller.observe.prometheus.history import Span
+from controller.observe.snapshot import Key, Replicas, Snapshot
+from controller.observe.window import advanced
+from controller.plain import plain
+from controller.reason import Reason
+
+OTHER_K_MAX: Final = (
+    "It runs num_speculative_tokens={k_max}, most of its group another: a rollout is under way, or two workloads "
+    "are in one group; tell them apart with another label in --group-by."
+)
+SCRAPED_TWICE: Final = (
+    "{instance} is scraped twice, under different labels, and counts once: remove one of the scrape jobs, or choose "
+    "one with --match."
+)
+NAMELESS: Final = "{count} series lack the label model_name and belong to nobody: look at what relabels them."
+GROUPS_LEFT_OUT: Final = "{count} groups are left out, those with the fewest engines: raise --groups-max."
+Notes = tuple[tuple[Reason, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One engine of a row, and what it did since the last call."""
+
+    progress: Progress
+    present: bool
+
+    @property
+    def k_max(self) -> int | None:
+        """What it runs now."""
+        return self.progress.latest.k_max if self.progress.latest else None
+
+
+class Fleet:
+    """Every engine that a store showed, and the running totals of their groups."""
+
+    def __init__(self, grouping: Grouping = EACH) -> None:
+        """Knows no engine yet."""
+        self._grouping = grouping
+        self._followers: dict[Key, Follower] = {}
+        self._totals: dict[tuple[Key, int | None], Snapshot] = {}
+        self._notes: Notes = ()
+        self._at: float | None = None
+
+    def absorb(self, span: Span) -> None:
+        """Take in what the store holds of a span of time; spans may overlap, and may leave gaps."""
+        self._notes = _notes(span)
+        self._followers = {key: each for key, each in self._followers.items() if len(each.where.times)}
+        for each in span.tracks:
+            key = (each.model_name, each.engine, each.labels)
+            if key in self._followers:
+                self._followers[key].absorb(each)
+            else:
+                self._followers[key] = Follower(each)
+
+    def at(self, unix_seconds: float) -> tuple[Snapshot, ...]:
+        """One snapshot a row, at an instant that is later than that of the last call.
+
+        The counters of a row are running totals: they rise by what its engines did in the windows since the last call,
+        so that between two snapshots lies the sum of the engines' windows, and no restart of any of them is in it.
+
+        Raises:
+            ObserveError: No engine has one of the labels to group by.
+        """
+        rows = self._rows(unix_seconds)
+        kept = sorted(rows, key=lambda key: (-len(rows[key]), key))[: self._grouping.groups_max]
+        left = len(rows) - len(kept)
+        more = ((Reason.TOO_MANY_GROUPS, GROUPS_LEFT_OUT.format(count=left)),) if left else ()
+        self._totals = {each: total for each, total in self._totals.items() if each[0] in rows}
+        return tuple(self._row(key, rows[key], unix_seconds, (*self._notes, *more)) for key in sorted(kept))
+
+    def _rows(self, at: float) -> dict[Key, list[_Member]]:
+        """What every engine did since the last call, by row; engines that are gone are forgotten."""
+        found: dict[Key, list[_Member]] = defaultdict(list)
+        scraped: set[tuple[str, str, str, float]] = set()
+        since, self._at = self._at, at
+        self._grouping.check(each.where.labels for each in self._followers.values())
+        for key, follower in sorted(self._followers.items()):
+            progress, present = follower.advance(since, at), follower.present(at)
+            if present or progress.windows:
+                twice = _first_time(key, progress, scraped)
+                member = _Member(progress if twice is None else Progress((), progress.latest, twice), present)
+                found[self._grouping.key(key)].append(member)
+            if present or follower.waits(at):
+                follower.forget(at)
+            else:
+                del self._followers[key]
+        return found
+
+    def _row(self, key: Key, members: Sequence[_Member], at: float, notes: Notes) -> Snapshot:
+        k_max = _most(members)
+        alike = [each for each in members if each.k_max == k_max]
+        mine = {index: [w for w in each.progress.windows if w.k_max == k_max] for index, each in enumerate(alike)}
+        counted = [each for index, each in enumerate(alike) if mine[index]]
+        windows = [window for each in mine.values() for window in each]
+        total = self._totals.get((key, k_max)) or _zero(key, k_max, at)
+        latest = [each.progress.latest for each in alike if each.present and each.progress.latest is not None]
+        seconds = sum(window.seconds or 0.0 for window in windows) / max(1, sum(each.present for each in counted))
+        total = advanced(total, windows, latest, seconds)
+        self._totals[key, k_max] = total
+        refused = [each.progress.refused for each in members if each.k_max == k_max and each.progress.refused]
+        others = [each for each in members if each.k_max != k_max]
+        reasons = Counter([*(each.reason for each in refused), *[Reason.OTHER_K_MAX] * len(others)])
+        messages = [*(each.message for each in refused), *(OTHER_K_MAX.format(k_max=each.k_max) for each in others)]
+        known = sum(each.present for each in members)
+        left_out = tuple(reasons.most_common())
+        return replace(total, replicas=Replicas(known, len(counted), left_out, messages[0] if messages else "", notes))
+
+
+def _notes(span: Span) -> Notes:
+    found = [(Reason.ANSWER_PARTIAL, span.partial)] if span.partial else []
+    if span.nameless:
+        found.append((Reason.LABELS_MISSING, NAMELESS.format(count=span.nameless)))
+    return tuple(found)
+
+
+def _first_time(key: Key, progress: Progress, scraped: set[tuple[str, str, str, float]]) -> ObserveError | None:
+    """None, unless the same process at the same address was met before: then why it does not count again."""
+    instance = dict(key[2]).get("instance", "")
+    created = progress.latest.created_seconds if progress.latest else None
+    if not instance or created is None:
+        return None
+    mark = (key[0], key[1], instance, created)
+    if mark in scraped:
+        return ObserveError(Reason.SCRAPED_TWICE, SCRAPED_TWICE.format(instance=plain(instance)))
+    scraped.add(mark)
+    return None
+
+
+def _most(members: Sequence[_Member]) -> int | None:
+    """The k_max of most engines that are there; of equally many the largest."""
+    there = [each for each in members if each.present] or members
+    counts = Counter(each.k_max for each in there if each.progress.latest is not None)
+    return max(counts, key=lambda k: (counts[k], k or 0)) if counts else None
+
+
+_ZEROS: Final = {each.name: 0.0 for each in fields(Snapshot) if each.type in (float, "float")}
+
+
+def _zero(key: Key, k_max: int | None, at: float) -> Snapshot:
+    """A row that has counted nothing yet."""
+    return Snapshot(
+        model_name=key[0],
+        engine=key[1],
+        labels=key[2],
+        at_seconds=at,
+        created_seconds=None,
+        accepted_by_position=(0.0,) * (k_max or 0),
+        replicas=None,
+        **_ZEROS,
+    )

@@ -1,0 +1,54 @@
+"""What makes a row: one engine, or all engines that share some labels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from controller.observe.errors import ObserveError
+from controller.observe.snapshot import Key, Labels
+from controller.plain import plain
+from controller.reason import Reason
+
+GROUPS_MAX: Final = 100_000
+_OWN: Final = frozenset({"model_name", "engine"})
+"""Labels that have a place of their own in a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What makes a row.
+
+    Attributes:
+        labels: Names of the labels that the engines of a row share, and `model_name` always; None for a row an engine.
+        groups_max: The rows with the most engines are kept, if there are more.
+    """
+
+    labels: tuple[str, ...] | None = None
+    groups_max: int = GROUPS_MAX
+
+    def key(self, engine: Key) -> Key:
+        """The row that an engine belongs to.
+
+        >>> Grouping(("namespace",)).key(("llama", "0", (("namespace", "llm"), ("pod", "a"))))
+        ('llama', '', (('namespace', 'llm'),))
+        """
+        if self.labels is None:
+            return engine
+        has = dict(engine[2])
+        shared = tuple((name, has.get(name, "")) for name in sorted({*self.labels} - _OWN))
+        return engine[0], engine[1] if "engine" in self.labels else "", shared
+
+    def check(self, servers: Iterable[Labels]) -> None:
+        """Refuses a label that no server has: it is misspelt, or relabelling drops it; raises `ObserveError`."""
+        there = {name for labels in servers for name, _ in labels}
+        missing = sorted({*(self.labels or ())} - _OWN - there)
+        if missing and there:
+            raise ObserveError(
+                Reason.LABELS_MISSING,
+                f"No server has the label {plain(missing[0])} to group by. They have: "
+                f"{', '.join(map(plain, sorted(there)))}. Change --group-by.",
+            )
+
+
+EACH: Final = Grouping()
+"""A row an engine."""

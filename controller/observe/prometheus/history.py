@@ -1,0 +1,147 @@
+"""What a store of metrics holds of the servers that match, over a span of time: a few queries, however many servers."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from controller.observe.errors import ObserveError
+from controller.observe.prometheus.client import Answer, Client, Floats, Series
+from controller.observe.prometheus.selector import inventory, newest, ranged
+from controller.observe.prometheus.track import Track, track
+from controller.observe.snapshot import Key
+from controller.observe.vllm_metrics import FIRST_ENGINE, WANTED, Sample, sample
+from controller.plain import plain
+from controller.reason import Reason
+
+LOOK_BACK_SECONDS: Final = 24 * 3600.0
+"""How far back the youngest sample is looked for, where nothing recent was found."""
+SHOWN: Final = 8
+"""Servers that are listed where nothing matches."""
+SPLIT_SECONDS: Final = 60.0
+"""A span that is too much for the store is asked for in halves, down to this."""
+_NOT_IDENTITY: Final = frozenset({"__name__", "model_name", "engine", "position"})
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The scrapes of a span of time.
+
+    Attributes:
+        tracks: One an engine, ordered by its key.
+        partial: Why the answers may lack something, in the store's words; empty where they do not.
+        queries: How many were asked.
+        size_bytes: Of their answers.
+        nameless: Series without the label model_name, which belong to nobody.
+    """
+
+    tracks: tuple[Track, ...]
+    partial: str
+    queries: int
+    size_bytes: int
+    nameless: int = 0
+
+
+class History:
+    """The servers that match, in one store."""
+
+    def __init__(self, client: Client, match: str = "") -> None:
+        """Asks for nothing yet; `match` is what stands between the braces of a selector, see `selector.checked`."""
+        self._client = client
+        self._match = match
+
+    def now(self) -> float:
+        """The store's own clock, in Unix seconds."""
+        return self._client.now()
+
+    def read(self, since_unix_seconds: float, until_unix_seconds: float) -> Span:
+        """Every scrape after `since` up to `until`: one query for each of vLLM's metrics that are wanted.
+
+        Where the store refuses so much at once, the span is asked for in parts.
+
+        Raises:
+            ObserveError: With the cause and the remedy.
+        """
+        joined, partial, queries, size = Joined(), "", 0, 0
+        for name in sorted(WANTED):
+            for answer in self._answers(name, since_unix_seconds, until_unix_seconds):
+                queries, size = queries + 1, size + answer.size_bytes
+                partial = partial or "; ".join(answer.warnings)
+                joined.take(answer.series)
+        return Span(joined.tracks(), partial, queries, size, joined.nameless)
+
+    def _answers(self, name: str, since: float, until: float) -> Iterator[Answer]:
+        try:
+            yield self._client.query(ranged(name, self._match, until - since), until)
+        except ObserveError as error:
+            if error.reason is not Reason.STORE_LIMIT or until - since < 2 * SPLIT_SECONDS:
+                raise
+            middle = (since + until) / 2
+            yield from self._answers(name, since, middle)
+            yield from self._answers(name, middle, until)
+
+    def why_nothing(self, at_unix_seconds: float) -> ObserveError:
+        """Why there is nothing to see: no server matches, and which there are; or the youngest sample is old.
+
+        Raises:
+            ObserveError: The store could not be asked.
+        """
+        found = self._client.query(newest(self._match, LOOK_BACK_SECONDS), at_unix_seconds).series
+        if found:
+            age = at_unix_seconds - float(found[0].values[0])
+            return ObserveError(
+                Reason.SAMPLES_OLD,
+                f"The newest sample of the servers that match is {age:.0f} s old: they were scaled away, scraping "
+                "stopped, or the clock of what scrapes is behind that of what answers. Look at `up` and the targets.",
+            )
+        there = self._client.query(inventory(("namespace", "job", "model_name")), at_unix_seconds).series
+        asked = f"matches {{{plain(self._match, 200)}}}" if self._match else "is there"
+        return ObserveError(Reason.NOTHING_MATCHES, f"No vLLM server {asked}. {_listed(there)}")
+
+
+class Joined:
+    """Series, put together again as the engines that showed them."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.nameless = 0
+        self._found: dict[Key, dict[Sample, tuple[tuple[Floats, Floats], ...]]] = defaultdict(dict)
+
+    def take(self, series: Iterable[Series]) -> None:
+        """Put each series where it belongs; those without a model name are only counted."""
+        for each in series:
+            what, labels = _what(each), each.labels
+            if what is None:
+                continue
+            if not labels.get("model_name"):
+                self.nameless += 1
+                continue
+            identity = tuple(sorted(pair for pair in labels.items() if pair[0] not in _NOT_IDENTITY))
+            parts = self._found[labels["model_name"], labels.get("engine", FIRST_ENGINE), identity]
+            parts[what] = (*parts.get(what, ()), (each.times, each.values))
+
+    def tracks(self) -> tuple[Track, ...]:
+        """The engines, ordered by key; each is let go of as it is made, since there may be many."""
+        return tuple(track(*key, self._found.pop(key)) for key in sorted(self._found))
+
+
+def _what(series: Series) -> Sample | None:
+    try:
+        return sample(series.labels.get("__name__", ""), series.labels)
+    except ObserveError:  # without a position that is a number; the engine is then seen to lack it
+        return None
+
+
+def _listed(there: tuple[Series, ...]) -> str:
+    """What there is instead, the largest first."""
+    if not there:
+        return "There is no vLLM series at all: check that vLLM's /metrics is scraped, and the tenant (--org-id)."
+    ordered = sorted(there, key=lambda each: -float(each.values[-1]))
+    names = ("namespace", "job", "model_name")
+    listed = ", ".join(
+        f"{{{','.join(f'{name}={plain(each.labels[name], 60)!r}' for name in names if name in each.labels)}}} "
+        f"({each.values[-1]:.0f})"
+        for each in ordered[:SHOWN]
+    )
+    more = f", and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+    return f"There are, with their engines: {listed}{more}. Change --match."
