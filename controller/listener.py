@@ -3,10 +3,27 @@
 import logging
 import socket
 import threading
-from typing import Any, Self
+from typing import Any, Self, cast
 from wsgiref.types import WSGIApplication
 
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
+from waitress.task import WSGITask
+
+
+class _Task(WSGITask):
+    """Answers one request. Who asks for more before the answer is there gets no more: it would fill the memory."""
+
+    def __init__(self, channel: Any, request: Any) -> None:
+        super().__init__(channel, request)
+        if len(channel.requests) > 1:
+            request.headers["CONNECTION"] = "close"
+
+
+class _Channel(HTTPChannel):
+    """A connection."""
+
+    task_class = _Task
 
 
 class Listener:
@@ -20,9 +37,10 @@ class Listener:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
         self._polled: dict[int, Any] = {}
-        self._http: Any = create_server(  # the stubs take its trigger for a number
-            application, map=self._polled, sockets=[listening], **{"threads": 4, **adjustments}
+        self._http: Any = cast(  # the stubs take its trigger for a number, and know no channels
+            "Any", create_server(application, map=self._polled, sockets=[listening], **{"threads": 4, **adjustments})
         )
+        self._http.channel_class = _Channel
         self._thread = threading.Thread(target=self._http.run, name="http", daemon=True)
         self.host, self.port = host, int(listening.getsockname()[1])
 

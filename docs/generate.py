@@ -7,7 +7,7 @@ from typing import Final
 
 from controller.flags import SHORT, default_text, describe
 from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, MEANING, OBSERVING_FAILED, Reason
-from controller.serve.telemetry_state import OUTCOMES
+from controller.serve.telemetry_state import OUTCOMES, STALE_SECONDS
 from controller.serve.telemetry_table import FAMILIES, LABELS
 from controller.settings import CONFIG_ENV, ENV_PREFIX, VERBS
 from controller.simulator.scenario_file import schema_text
@@ -97,7 +97,8 @@ def _metrics() -> Iterator[str]:
     yield (
         "`controller run` serves these at `/metrics`. All values of a page are of the same pass. Ratios are from 0 to "
         "1, or around 1; `low` and `high` are 90% bounds; a time is a Unix timestamp. A series whose value is not "
-        "known is left out, never 0 or NaN. Every label set of a counter exists from the start."
+        "known is left out, never 0 or NaN; so is a gauge of an engine that could not be judged for "
+        f"{STALE_SECONDS / 60:g} minutes. Every label set of a counter exists from the start."
     )
     yield "\n## Series\n"
     yield from _table(

@@ -62,8 +62,13 @@ def section(identity: str, engine: EngineCycle, past: Past, now: float, told_at:
         element(
             "div",
             element("section", element("h3", "Decisions"), decisions(past.entries, now), class_="decisions"),
-            element("section", element("h3", "Workloads"), workloads(engine.workloads), class_="state"),
-            element("section", element("h3", "Control"), facts(list(_control(engine, now - told_at)))),
+            element(
+                "section",
+                element("h3", "Workloads"),
+                workloads(engine.workloads, told_apart=_measures(engine)),
+                class_="state",
+            ),
+            element("section", element("h3", "Control"), facts(list(_control(engine, now - told_at, old=old)))),
             class_="below",
         ),
         class_="engine stale" if old else "engine",
@@ -155,7 +160,13 @@ def _facts(engine: EngineCycle) -> Iterator[tuple[str, Child, str]]:
         yield "engine step", f"{window.step_seconds * 1e3:.3g} ms", f"k is at most {engine.k_max}"
 
 
-def _control(engine: EngineCycle, seconds_since: float) -> Iterator[tuple[str, Child, str]]:
+def _measures(engine: EngineCycle) -> bool:
+    """Whether the engine plugin tells what it measures, workload by workload."""
+    told = engine.control.speculation if engine.control is not None else None
+    return told is not None and told.measured is not None
+
+
+def _control(engine: EngineCycle, seconds_since: float, *, old: bool) -> Iterator[tuple[str, Child, str]]:
     control, acted = engine.control, engine.acted
     if acted.rollout:
         yield "changes", "by rolling the workload", "each one restarts the model"
@@ -177,7 +188,7 @@ def _control(engine: EngineCycle, seconds_since: float) -> Iterator[tuple[str, C
             yield "schedule held", f"for {age(left)} more", f"by {name(told.owner)}; renewed on every pass"
         else:
             yield "schedule held", "no longer", "it ran out: a running engine is back at its launch schedule"
-    if control.applied is not None:
+    if control.applied is not None and not old:
         yield "runs what is set", "yes" if control.applied else "no", "by the engine's own counters"
     if control.review is not None:
         yield _review(control.review)

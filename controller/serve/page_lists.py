@@ -46,10 +46,13 @@ def decisions(entries: Sequence[Entry], now: float) -> Element:
     return element("div", shown, element("details", element("summary", f"{len(older)} earlier"), folded))
 
 
-def workloads(found: Sequence[WorkloadAnswer]) -> Element:
-    """The mix, workload by workload."""
+def workloads(found: Sequence[WorkloadAnswer], *, told_apart: bool) -> Element:
+    """The mix, workload by workload; `told_apart`: whether there is a plugin that does so."""
     if not found:
-        return element("p", "Not told apart: that takes the engine plugin and its token.", class_="quiet small")
+        text = (
+            "Nothing was drafted yet." if told_apart else "Not told apart: that takes the engine plugin and its token."
+        )
+        return element("p", text, class_="quiet small")
     rows: list[list[Child]] = [
         [
             name(each.name),

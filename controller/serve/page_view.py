@@ -202,7 +202,7 @@ class View:
             took = f"took {cycle.seconds * 1e3:.0f} ms, {cycle.observe_seconds * 1e3:.0f} of them to read the server"
             found.append(("last pass", f"{clock_text(cycle.at_unix_seconds)} UTC", took))
             good = story.good_unix_seconds
-            read = "never" if good is None else f"last read {age(now - good)} ago"
+            read = "never read" if good is None else f"last read {age(now - good)} ago"
             found.append(("failed passes", f"{story.failed} of {cycle.number}", read))
         kept = "failing" if self.checkpoint_failure else "kept"
         found.append(("checkpoint", kept, name(about.checkpoint)) if about.checkpoint else
@@ -255,12 +255,14 @@ def _spoken(story: Story) -> str:
 
 
 def _title(cycle: Cycle | None) -> str:
-    """For the browser's tab: the first engine's answer."""
+    """For the browser's tab: the first engine's answer, or why there is none now."""
     if cycle is None or not cycle.engines:
-        return "adaptive-k"
+        return "adaptive-k" if cycle is None or not cycle.failure else "\N{WARNING SIGN} adaptive-k"
     first = cycle.engines[0]
     mark = "\N{WARNING SIGN} " if _troubled(cycle) else ""
-    return f"{mark}{headline(first)} \N{MIDDLE DOT} {name(first.model_name)} \N{MIDDLE DOT} adaptive-k"
+    failure = cycle.failure or first.failure
+    said = meaning(failure.reason).removesuffix(".") if failure else headline(first)
+    return f"{mark}{said} \N{MIDDLE DOT} {name(first.model_name)} \N{MIDDLE DOT} adaptive-k"
 
 
 def _troubled(cycle: Cycle) -> bool:

@@ -62,10 +62,10 @@ def of_cycle(name: str, unit: str, text: str, value: Callable[[Cycle], float]) -
 def labelled(
     name: str, unit: str, text: str, labels: tuple[str, ...], values: Callable[[EngineCycle], Iterable[Value]]
 ) -> tuple[Family, ...]:
-    """One series or more for each engine on the page."""
+    """One series or more for each engine on the page, unless what is known of it is too old."""
 
     def of_all(state: State) -> Iterator[Value]:
-        for engine in state.cycle.engines if state.cycle else ():
+        for engine in state.present:
             for found, value in values(engine):
                 yield (engine.model_name, engine.engine, *found), value
 

@@ -33,6 +33,8 @@ OUTCOMES: Final = (
     (Action.HOLD, Reason.NO_SPECULATION),
 )
 """Every way in which a decision can end."""
+STALE_SECONDS: Final = 120.0
+"""An engine that could not be judged for longer has no gauges: an alert on them would tell of the past as of now."""
 LASTING: Final = frozenset({Action.CHANGE, Action.DISABLE, Action.ROLL_BACK})
 """The actions that mean another k for good; a probe is none."""
 Engine = tuple[str, str]
@@ -50,6 +52,7 @@ class EngineCounts:
         changes: How often a lasting change was decided, or another k recommended.
         changed_unix_seconds: When the last of them was; None if never.
         changed_to: The k it was to.
+        judged_unix_seconds: When its window could last be used; None if never.
     """
 
     decisions: Counter[tuple[Action, Reason]] = field(default_factory=Counter)
@@ -58,6 +61,7 @@ class EngineCounts:
     changes: int = 0
     changed_unix_seconds: float | None = None
     changed_to: int | None = None
+    judged_unix_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class State:
 
     Attributes:
         cycle: The latest; None before the first.
-        last_success_unix_seconds: When a page could last be used.
+        last_success_unix_seconds: When a page, and the window of any engine on it, could last be used.
         failures: Of observing, by reason.
         engines: Every engine that was ever seen.
     """
@@ -76,6 +80,17 @@ class State:
     failures: Counter[Reason] = field(default_factory=Counter)
     engines: Mapping[Engine, EngineCounts] = field(default_factory=dict)
 
+    @property
+    def present(self) -> tuple[EngineCycle, ...]:
+        """The engines of the latest pass of which something is known that is not too old."""
+        engines = self.cycle.engines if self.cycle is not None else ()
+        return tuple(each for each in engines if not self._is_old(each))
+
+    def _is_old(self, engine: EngineCycle) -> bool:
+        known = self.engines.get((engine.model_name, engine.engine))
+        judged = known.judged_unix_seconds if known is not None else None
+        return self.cycle is not None and judged is not None and self.cycle.at_unix_seconds - judged > STALE_SECONDS
+
 
 def after(state: State, cycle: Cycle) -> State:
     """The state with one more cycle. After a failure its engines are those of an earlier pass, counted then."""
@@ -83,9 +98,10 @@ def after(state: State, cycle: Cycle) -> State:
     for each in () if cycle.failure else cycle.engines:
         key = each.model_name, each.engine
         counts[key] = _counted(counts.get(key, EngineCounts()), each, cycle.at_unix_seconds)
+    failed = cycle.failure is not None or (bool(cycle.engines) and all(each.failure for each in cycle.engines))
     return State(
         cycle=cycle,
-        last_success_unix_seconds=state.last_success_unix_seconds if cycle.failure else cycle.at_unix_seconds,
+        last_success_unix_seconds=state.last_success_unix_seconds if failed else cycle.at_unix_seconds,
         failures=state.failures + Counter(failure.reason for failure in cycle.failures),
         engines=counts,
     )
@@ -103,6 +119,7 @@ def _counted(known: EngineCounts, engine: EngineCycle, at_unix_seconds: float) -
         changes=known.changes + changed,
         changed_unix_seconds=at_unix_seconds if changed else known.changed_unix_seconds,
         changed_to=decision.k if changed else known.changed_to,
+        judged_unix_seconds=at_unix_seconds if decided else known.judged_unix_seconds,
     )
 
 

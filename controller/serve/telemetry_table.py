@@ -39,8 +39,10 @@ def _last_changes(state: State) -> Iterator[Value]:
 
 
 def _expiries(state: State) -> Iterator[Value]:
-    for engine in state.cycle.engines if state.cycle else ():
-        at = read.expiry(engine, state.cycle.at_unix_seconds) if state.cycle else None
+    if state.cycle is None or state.cycle.failure is not None:  # what the plugin told counts from an earlier pass
+        return
+    for engine in state.cycle.engines:
+        at = read.expiry(engine, state.cycle.at_unix_seconds)
         if at is not None:
             yield (engine.model_name, engine.engine), at
 
@@ -315,7 +317,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     *alone(
         "last_success_timestamp_seconds",
         "seconds",
-        "When the server's page could last be used.",
+        "When the server's page, and the counters of any engine on it, could last be used.",
         lambda state: state.last_success_unix_seconds,
     ),
     *of_cycle("cycle_duration_seconds", "seconds", "Duration of the last pass.", lambda cycle: cycle.seconds),

@@ -64,7 +64,7 @@ def _at_a_glance() -> list[Json]:
         stat(
             "adaptive-k",
             "The worst state of the selected sidecars. down: does not answer. stale: no usable page of its server for "
-            "five minutes. cannot act: most passes failed at the engine plugin. not applied: the engine runs another k "
+            "ten minutes. cannot act: most passes failed at the engine plugin. not applied: the engine runs another k "
             "than its schedule says. flapping: more than 12 changes in an hour. frozen: an operator holds k. "
             "Each but frozen is an alert.",
             [query(HEALTH, "state")],

@@ -18,14 +18,21 @@ HEALTH: Final = f"""max(
     (up{{job=~".*adaptive-k.*"}} or max_over_time(adaptive_k_build_info{{{SIDECAR}}}[1d]))
   )
   or
-  5 + 0 * (time() - adaptive_k_last_success_timestamp_seconds{{{SIDECAR}}} > 300)
+  5 + 0 * (time() - adaptive_k_last_success_timestamp_seconds{{{SIDECAR}}} > 600)
   or
-  5 * (adaptive_k_build_info{{{SIDECAR}}} unless on (job, instance) adaptive_k_last_success_timestamp_seconds)
+  5 * (
+    adaptive_k_build_info{{{SIDECAR}}}
+    and on (job, instance) adaptive_k_build_info{{{SIDECAR}}} offset 10m
+    unless on (job, instance) adaptive_k_last_success_timestamp_seconds)
   or
   4 + 0 * (
-    increase(adaptive_k_actuation_failures_total{{{ENGINE}}}[10m])
-    > ignoring (reason) group_left ()
-    0.5 * sum without (outcome) (increase(adaptive_k_actuations_total{{{ENGINE}}}[10m]))
+    increase(adaptive_k_actuation_failures_total{{{ENGINE}}}[10m]) > 0
+    and ignoring (reason)
+    (
+      sum without (reason) (increase(adaptive_k_actuation_failures_total{{{ENGINE}}}[10m]))
+      >
+      0.5 * sum without (outcome) (increase(adaptive_k_actuations_total{{{ENGINE}}}[10m]))
+    )
   )
   or
   3 + 0 * (max_over_time(adaptive_k_applied{{{ENGINE}}}[10m]) == 0)

@@ -244,7 +244,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, prometheus_tools: None) -> It
         yield watcher
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(180, func_only=True)  # installing Prometheus takes as long as it takes
 def test_no_panel_is_empty_under_live_control(seen: Prometheus) -> None:
     """Every query of every panel finds something, but for those that are empty when all is well."""
 

@@ -37,6 +37,7 @@ VALUES: Final = {
     "schedule": frozenset({"recommended", "in_force", "launch"}),
 }
 """What may be asked of labels whose values are closed lists."""
+pytestmark = pytest.mark.timeout(120, func_only=True)  # installing Prometheus takes as long as it takes
 NAME: Final = re.compile(r"\badaptive_k(?:_[a-z0-9]|:)[a-z0-9_:]*")
 
 
@@ -119,7 +120,10 @@ def test_an_alert_is_complete(name: str) -> None:
     assert notes.keys() == {"summary", "description", "runbook_url"}
     assert "{{" not in notes["summary"]
     assert notes["summary"].endswith(".")
-    assert re.search(r"\{\{ \$labels\.(model_name|instance) \}\}", notes["description"])
+    assert "{{ or $labels.pod $labels.instance }}" in notes["description"]
+    names = re.findall(r"\{\{[^}]*\$labels\.(?:model_name|engine|job|reason)[^}]*\}\}", notes["description"])
+    assert names
+    assert all("%.64q" in each for each in names if "model_name" in each)  # an operator's words: short, and on one line
     assert notes["runbook_url"] == f"{RUNBOOK_BASE}deploy/runbooks/{name}.md"
     assert (ROOT / notes["runbook_url"].removeprefix(RUNBOOK_BASE)).is_file()
 

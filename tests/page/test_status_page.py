@@ -19,6 +19,7 @@ from page.scenes import SCENES, Scene, scene
 Tab = Callable[..., Watched]
 PATIENCE_MS = 20_000
 LOOKS = (("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360))
+pytestmark = pytest.mark.timeout(120, func_only=True)  # installing a browser takes as long as it takes
 KNOWN_AXE_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
 
 

@@ -132,9 +132,9 @@ def test_the_changing_part_is_that_of_the_page() -> None:
     ("name", "words"),
     [
         ("before-the-first-pass", ("Waiting for the first pass", "no pass yet")),
-        ("never-reached", ("No connection to the server.", "Nothing is known of the server yet", "server_unreachable")),
-        ("warming-up", ("Warming up", "the next one makes a window")),
-        ("no-speculation", ("No speculation", "--speculative-config", "recommends only")),
+        ("never-reached", ("No connection to the server.", "Nothing is known of the server yet", "never read")),
+        ("warming-up", ("Warming up", "the next one makes a window", "Nothing was drafted yet.")),
+        ("no-speculation", ("No speculation", "--speculative-config", "recommends only", "Not told apart")),
         ("idle", ("The server is idle",)),
         ("server-down", ("No connection to the server.", "State of 2 min ago", "12 of 42", "no longer")),
         ("restarted", ("A counter fell: the server restarted inside the window.", "server_restarted")),
@@ -160,6 +160,15 @@ def test_an_old_state_is_marked_as_old_and_a_present_one_is_not(name: str) -> No
     """Dimmed, with its age."""
     stale = [given for tag, given in document(name).tags if tag == "section" and "stale" in (given.get("class") or "")]
     assert bool(stale) == (name in {"server-down", "restarted", "hangs"})
+
+
+def test_an_old_state_is_not_told_as_the_present_one() -> None:
+    """Whether the engine runs what is set is not known while it cannot be asked, and the tab tells why."""
+    assert "runs what is set" in document("changed").text
+    down = document("server-down")
+    assert "runs what is set" not in down.text
+    assert down.inside["title"].startswith("\N{WARNING SIGN} No connection to the server \N{MIDDLE DOT} simulated-8b")
+    assert document("never-reached").inside["title"].startswith("\N{WARNING SIGN} adaptive-k")
 
 
 def test_the_numbers_are_those_of_the_decision() -> None:

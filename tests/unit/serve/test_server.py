@@ -125,11 +125,12 @@ def test_nothing_can_be_changed(server: Server, method: str, path: str) -> None:
 def test_the_answer_to_head_has_no_body(server: Server) -> None:
     """So that the connection goes on with the next answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(
-            b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        )
-        answers = b"".join(iter(lambda: connection.recv(65536), b""))
-    head, _, rest = answers.partition(b"\r\n\r\n")
+        connection.sendall(b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        rest = b"".join(iter(lambda: connection.recv(65536), b""))
     assert head.startswith(b"HTTP/1.1 405 ")
     assert rest.startswith(b"HTTP/1.1 404 ")
 
@@ -157,7 +158,7 @@ def test_many_may_scrape_at_once_and_each_page_is_of_one_pass(server: Server) ->
         passes = float(values["adaptive_k_cycles_total"])
         return passes == float(values["adaptive_k_last_success_timestamp_seconds"])
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(10) as pool:
         scrapes = [pool.submit(scrape, index) for index in range(64)]
         for number in range(1, 200):
             server.publish(replace(template, number=number, at_unix_seconds=float(number)))
@@ -172,6 +173,18 @@ def test_a_client_that_says_nothing_does_not_hold_the_others_up(server: Server) 
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_a_client_that_asks_and_asks_and_reads_nothing_gets_one_answer(server: Server) -> None:
+    """Hundreds of answers in memory, on more connections than there are threads, would hold everybody up."""
+    hung = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(6)]
+    for connection in hung:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 400)
+    assert ask(server, "/livez")[0] == 200
+    for connection in hung:
+        with connection, connection.makefile("rb") as answers:
+            found = answers.read().count(b"HTTP/1.1 200 OK")
+        assert 1 <= found <= 2  # the second request may not be there yet when the first is answered
 
 
 def test_a_port_in_use_is_an_error_at_once(server: Server, clock: ManualClock) -> None:

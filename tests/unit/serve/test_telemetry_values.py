@@ -28,6 +28,7 @@ from controller.serve.telemetry_table import FAMILIES, LABELS
 
 NOW = 1.8e9
 REALISED = Bounded(1.08, 1.0, 1.16)
+DOWN = Failure(Reason.SERVER_UNREACHABLE, "No connection.")
 
 
 def acceptance(k_max: int = 3) -> Acceptance:
@@ -263,6 +264,37 @@ def test_the_expiry_of_what_is_held_is_a_time() -> None:
     assert of("schedule_expiry_timestamp_seconds") not in series(engine(control=free))
 
 
+def test_the_expiry_is_not_told_while_nobody_can_ask() -> None:
+    """Counted from a later pass it would lie ahead for ever."""
+    held = engine(control=Control(speculation()))
+    down = Cycle(2, NOW + 2, (held,), DOWN)
+    assert of("schedule_expiry_timestamp_seconds") not in series(held, down)
+
+
+def test_what_is_old_is_not_told_as_of_now() -> None:
+    """After two minutes without a good window the gauges end, and with them alerts on them; counters go on."""
+    good = engine(control=Control(speculation(), applied=False))
+    refused = replace(good, failure=Failure(Reason.COUNTERS_DISAGREE, "They do."))
+    for late, told in ((120.0, True), (121.0, False)):
+        for last in (Cycle(2, NOW + 1 + late, (good,), DOWN), Cycle(2, NOW + 1 + late, (refused,))):
+            found = series(good, last)
+            for name in ("margin_high_ratio", "applied", "step_tokens", "max_k"):
+                assert (name in names(found)) is told, name
+            assert found[of("decisions_total", "hold", "best_already")] == 1
+    back = series(good, Cycle(2, NOW + 900, (good,), DOWN), Cycle(3, NOW + 901, (good,)))
+    assert of("applied") in back
+
+
+def test_success_is_a_window_that_can_be_used_not_only_a_page() -> None:
+    """A page whose counters are refused for ever is none; one good engine of several is enough."""
+    refused = engine(failure=Failure(Reason.K_IMPOSSIBLE, "Beyond."))
+    success = of("last_success_timestamp_seconds")
+    assert success not in series(refused)
+    assert series(engine(), refused)[success] == NOW + 1
+    assert series(Cycle(1, NOW, (refused, replace(engine(), engine="1"))))[success] == NOW
+    assert series(Cycle(1, NOW))[success] == NOW
+
+
 def test_what_acting_did_is_counted_by_name() -> None:
     """A failure also by its reason; every outcome exists from the start."""
     failed = Acted(Outcome.FAILED, Reason.PLUGIN_CONFLICT, "No.")
@@ -285,7 +317,7 @@ def test_what_acting_did_is_counted_by_name() -> None:
 def test_an_old_pass_is_not_counted_again_while_the_server_is_down() -> None:
     """After a failed page the engines are those of an earlier pass."""
     good = engine(acted=Acted(Outcome.APPLIED))
-    down = Cycle(2, NOW, (good,), Failure(Reason.SERVER_UNREACHABLE, "No connection."))
+    down = Cycle(2, NOW, (good,), DOWN)
     found = series(good, down, down)
     assert found[of("actuations_total", "applied")] == found[of("decisions_total", "hold", "best_already")] == 1
     assert found[of("failures_total", "server_unreachable")] == 2
