@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from controller.act.live import LiveActuator, LiveSettings
-from controller.clock import Clock, SystemClock
+from controller.clock import Clock
 from controller.cycle import Cycle
 from controller.decide.policy_settings import PolicySettings
 from controller.live import Live
@@ -63,8 +63,7 @@ def token_file() -> Path:
 def adaptive(server: SimulatedServer, clock: Clock, seed: int = 0) -> Stepper:
     """The controller in apply mode with its default settings; the server must have been made with `token_file()`."""
     adapter = InProcessAdapter(server.application)
-    wall = SystemClock()  # only deadlines of requests are measured on it
-    pages, plugin = Fetcher(wall, adapter=adapter), Fetcher(wall, adapter=adapter, token_file=token_file())
+    pages, plugin = Fetcher(adapter=adapter), Fetcher(adapter=adapter, token_file=token_file())
     return Controller(
         HttpSource(URL, clock, pages),
         clock,

@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="only the extremes of traffic, twice: under four minutes")
+    add("--quick", action="store_true", help="only the extremes of traffic, twice: some five minutes")
     add("--json", action="store_true", help="machine-readable")
     add("--url", help="a running server with the engine plugin; its k is changed, and returned at the end")
     add("--plugin-token-file", type=Path, metavar="FILE", help="the plugin's tokens; needed with --url")
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     add("--clients", type=int, nargs="+", default=CLIENTS, metavar="N", help="requests in flight (default 1 4 8)")
     add("--tokens", type=int, default=TOKENS, metavar="N", help=f"length of each reply (default {TOKENS})")
     add("--repeats", type=int, metavar="N", help="visits of every phase, an even number (default 4; 2 if quick)")
-    add("--settle-seconds", type=float, default=7.0, metavar="S", help="for the controller in a phase (default 7)")
+    add("--settle-seconds", type=float, default=20.0, metavar="S", help="for the controller in a phase (default 20)")
     add("--measure-seconds", type=float, default=1.2, metavar="S", help="of each contestant in a visit (default 1.2)")
     add("--interval-seconds", type=float, default=1.0, metavar="S", help="of the controller (default 1)")
     add("--keep", type=Path, metavar="FOLDER", help="a new folder for the controller's logs and its checkpoint")

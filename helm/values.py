@@ -109,7 +109,11 @@ class ServiceAccount(Values):
 
     create: bool = Field(True, description="Make one, for `attach: standalone`.")
     name: str = Field(
-        "", description="The release's own name without one. With `attach: sidecar`: that of the workload's pods."
+        "",
+        description=(
+            "The release's own name without one. With `attach: sidecar`: that of the workload's pods, which then need "
+            "`automountServiceAccountToken: false`, or vLLM's own container gets the token as well."
+        ),
     )
     annotations: Strings = Field({}, description="For the ServiceAccount.")
 

@@ -10,7 +10,6 @@ import requests
 
 from controller.act.actuator import RecommendOnly
 from controller.act.live import LiveActuator, LiveSettings
-from controller.clock import SystemClock
 from controller.cycle import Cycle, EngineCycle
 from controller.decide.policy_settings import PolicySettings
 from controller.live import Live
@@ -131,8 +130,8 @@ class Sidecar:
     ) -> None:
         self.served, self.frozen = served, False
         self.clock = SimulatedClock(served.server, offset_seconds)
-        adapter, wall = InProcessAdapter(served.application), SystemClock()
-        asks = Fetcher(wall, adapter=adapter, token_file=tokens or served.tokens, peer=PLUGIN)
+        adapter = InProcessAdapter(served.application)
+        asks = Fetcher(adapter=adapter, token_file=tokens or served.tokens, peer=PLUGIN)
         live = Live(
             owner,
             lambda: self.frozen,
@@ -141,7 +140,7 @@ class Sidecar:
             allow_k_without_graph=allow_k_without_graph,
         )
         self.loop = Controller(
-            HttpSource(URL, self.clock, Fetcher(wall, adapter=adapter)),
+            HttpSource(URL, self.clock, Fetcher(adapter=adapter)),
             self.clock,
             LiveActuator(URL, asks, LiveSettings(owner, allow_k_without_graph=allow_k_without_graph))
             if applying

@@ -96,6 +96,13 @@ def drip(server: Loopback, connection: socket.socket) -> None:
         connection.sendall(b"#")
 
 
+def drip_headers(server: Loopback, connection: socket.socket) -> None:
+    """Headers that come byte by byte, each well within any timeout, for as long as the client listens."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    while not server.stopped.wait(0.02):
+        connection.sendall(b"a")
+
+
 def flood(server: Loopback, connection: socket.socket) -> None:
     """A page of 100 MB."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")

@@ -9,7 +9,6 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.clock import SystemClock
 from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Client
 from controller.observe.prometheus.history import History
@@ -53,7 +52,7 @@ class StoreDouble:
 
     def history(self, match: str = "") -> History:
         """The servers that match, asked for without sockets."""
-        fetcher = Fetcher(SystemClock(), adapter=InProcessAdapter(self.application), peer=PROMETHEUS)
+        fetcher = Fetcher(adapter=InProcessAdapter(self.application), peer=PROMETHEUS)
         return History(Client(URL, fetcher), match)
 
     def application(self, environment: WSGIEnvironment, start: StartResponse) -> list[bytes]:

@@ -129,14 +129,19 @@ class RolloutActuator:
         return self._change(workload, record, decision)
 
     def _recall(self, workload: dict[str, Any]) -> Record | None:
-        """The record in the annotations; ours in memory where somebody removed them."""
+        """The record in the annotations; ours in memory where somebody removed them, or put older ones back.
+
+        `kubectl rollout undo` does so: it restores the annotations together with the template.
+        """
         if workload["metadata"]["uid"] != self._uid:
             self._uid, self._record = workload["metadata"]["uid"], None
         try:
-            self._record = read_record(workload) or self._record
+            found = read_record(workload)
         except RolloutStop:
             self._record = None
             raise
+        if found is not None and not found.older_than(self._record):
+            self._record = found
         return self._record
 
     def _find(self, workload: dict[str, Any]) -> Place:
@@ -193,7 +198,7 @@ class RolloutActuator:
             return self._reverted(workload, record)
         if record.phase is Phase.SETTLING:
             return self._settle(workload, record, decision)
-        now = progress(workload)
+        now = progress(workload, self._seconds_in(record))
         if now.state is State.DONE:
             return self._rolled_back(workload, record) if back else self._rolled(workload, record)
         late = self._seconds_in(record) > self._settings.rollout_timeout_seconds

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import requests
 import urllib3
 
+from controller.act.rollout_body import body_of
 from controller.act.rollout_result import RolloutOutcome, RolloutStop
 from controller.clock import Clock
 from controller.observe.errors import cause
@@ -197,7 +198,7 @@ class KubernetesApi:
         data = None
         if body is not None:
             headers["Content-Type"] = content_type or JSON
-            data = json.dumps(body).encode()
+            data = body_of(body)
         return self._session.request(
             method, self._server.url + path, data=data, headers=headers, stream=True, timeout=timeout_seconds
         )
@@ -285,9 +286,8 @@ def _refusal(response: requests.Response, request: str, status: dict[str, Any]) 
     if code in _REMEDIES:
         outcome, remedy = _REMEDIES[code]
         return RolloutStop(outcome, f"The API server answers {request} with {code}{quoted} - {remedy}.")
-    details = status.get("details")
-    if code == 422 and not (isinstance(details, dict) and details.get("causes")):
-        # a failed `test` of a JSON patch; what breaks a rule of the schema is listed under causes
+    if code == 422 and not status.get("details") and "denied the request" not in said:
+        # a failed `test` of a JSON patch; what breaks a rule has details, and a webhook says that it denied
         return RolloutStop(
             RolloutOutcome.CHANGED_MEANWHILE,
             "The workload was changed while it was looked at, so nothing was done; the next pass looks anew.",

@@ -102,6 +102,10 @@ class Record:
             EXPECTED: json.dumps(expected),
         }
 
+    def older_than(self, other: "Record | None") -> bool:
+        """Whether it is of a change before the other's, to the second: annotations keep no more."""
+        return other is not None and int(self.changed_unix_seconds) < int(other.changed_unix_seconds)
+
     def changes_on(self, unix_seconds: float) -> int:
         """Changes on the day of this instant, so far."""
         return self.changes_that_day if day(unix_seconds) == day(self.changed_unix_seconds) else 0

@@ -1,5 +1,6 @@
 """What a Deployment or StatefulSet says of itself: whether it may be rolled now, and how far a rollout is."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -40,26 +41,33 @@ def replicas_of(workload: dict[str, Any]) -> int:
     return 1 if found is None else int(found)
 
 
-def progress(workload: dict[str, Any]) -> Progress:
+def progress(workload: dict[str, Any], since_seconds: float = math.inf) -> Progress:
     """As `kubectl rollout status` judges it.
 
     The spec must have been observed; then every replica must be of the new template, none of the old may be left, and
     all must be available. A Deployment fails when its Progressing condition says so; a StatefulSet never says so.
+
+    Args:
+        workload: Its object.
+        since_seconds: Time since its last change. A condition that speaks of a deadline which has not passed since is
+            that of the rollout before: after a rollback the Deployment's controller leaves it standing for a while.
     """
     status = workload.get("status") or {}
     wanted = replicas_of(workload)
     if status.get("observedGeneration", 0) < workload["metadata"]["generation"]:
         return Progress(State.GOING, "the change has not been observed yet")
-    condition = _condition(status, "Progressing")
-    if condition.get("status") == "False" and condition.get("reason") == "ProgressDeadlineExceeded":
-        said = plain(condition.get("message", ""), 200).rstrip(".")
-        return Progress(State.FAILED, f"the progress deadline was exceeded: {said}")
     updated = status.get("updatedReplicas", 0)
     available = status.get("availableReplicas", 0)
     counts = f"{updated} of {wanted} replicas updated, {available} available"
     old_left = status.get("replicas", 0) > updated
-    done = updated >= wanted and available >= wanted and not old_left
-    return Progress(State.DONE if done else State.GOING, counts)
+    if updated >= wanted and available >= wanted and not old_left:
+        return Progress(State.DONE, counts)
+    condition = _condition(status, "Progressing")
+    failed = condition.get("status") == "False" and condition.get("reason") == "ProgressDeadlineExceeded"
+    if failed and since_seconds >= _deadline_seconds(workload):
+        said = plain(condition.get("message", ""), 200).rstrip(".")
+        return Progress(State.FAILED, f"the progress deadline was exceeded: {said}")
+    return Progress(State.GOING, counts)
 
 
 def refuse_unfit(workload: dict[str, Any], startup_seconds: float) -> None:
@@ -81,7 +89,7 @@ def refuse_unfit(workload: dict[str, Any], startup_seconds: float) -> None:
             raise _impossible("its updateStrategy is OnDelete: only RollingUpdate restarts the pods")
         if (strategy.get("rollingUpdate") or {}).get("partition"):
             raise _impossible("its updateStrategy has a partition: a part of the pods would keep the old k")
-    elif startup_seconds > (deadline := spec.get("progressDeadlineSeconds", PROGRESS_DEADLINE_SECONDS)):
+    elif startup_seconds > (deadline := _deadline_seconds(workload)):
         raise _impossible(
             f"progressDeadlineSeconds is {deadline}, less than the {startup_seconds:g} s that a start takes: every "
             "rollout would count as failed. Raise it"
@@ -107,6 +115,11 @@ def other_manager(workload: dict[str, Any], ours: str) -> str | None:
 
 def _is_stateful(workload: dict[str, Any]) -> bool:
     return "updateStrategy" in workload["spec"] or workload.get("kind") == Kind.STATEFUL_SET.value
+
+
+def _deadline_seconds(workload: dict[str, Any]) -> int:
+    found: int = workload["spec"].get("progressDeadlineSeconds", PROGRESS_DEADLINE_SECONDS)
+    return found
 
 
 def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from controller.observe.scrape import HttpSource
 from controller.settings import ServerOptions
 
 
-def fetcher(options: ServerOptions, clock: Clock, timeout_seconds: float | None = None) -> Fetcher:
+def fetcher(options: ServerOptions, timeout_seconds: float | None = None) -> Fetcher:
     """What fetches from the server that the options name."""
     return Fetcher(
-        clock,
         timeout_seconds=timeout_seconds or options.timeout_seconds,
         limit_bytes=options.page_limit_bytes,
         token_file=options.token_file,
@@ -19,10 +18,9 @@ def fetcher(options: ServerOptions, clock: Clock, timeout_seconds: float | None 
     )
 
 
-def plugin_fetcher(options: ServerOptions, token_file: Path | None, clock: Clock) -> Fetcher:
+def plugin_fetcher(options: ServerOptions, token_file: Path | None) -> Fetcher:
     """What speaks to the server's engine plugin, with the plugin's own token."""
     return Fetcher(
-        clock,
         timeout_seconds=options.timeout_seconds,
         limit_bytes=options.page_limit_bytes,
         token_file=token_file,
@@ -34,4 +32,4 @@ def plugin_fetcher(options: ServerOptions, token_file: Path | None, clock: Clock
 def http_source(options: ServerOptions, clock: Clock) -> HttpSource:
     """The server's metrics page."""
     assert options.url is not None
-    return HttpSource(options.url, clock, fetcher(options, clock))
+    return HttpSource(options.url, clock, fetcher(options))

@@ -27,7 +27,7 @@ def demo(options: DemoOptions) -> int:
     with SimulatedServer(scenario, seed=options.seed, speed=options.speed) as server:
         say(f"simulated vLLM server at {server.url}: {scenario.description}")
         say(f"{options.window_seconds:g} simulated seconds a line, {options.speed:g} times faster than real time\n")
-        source = HttpSource(server.url, clock, Fetcher(clock))
+        source = HttpSource(server.url, clock, Fetcher())
         method = Method(scenario.method) if scenario.speculates else None
         loop = Controller(source, clock, RecommendOnly(), PolicySettings(), method=method)
         began = clock.monotonic_seconds()

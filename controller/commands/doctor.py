@@ -19,11 +19,11 @@ PATIENT_SECONDS = 30.0
 def doctor(options: DoctorOptions) -> int:
     """Examine a server and print the findings; fails when one of them is a problem."""
     clock = SystemClock()
-    patient = fetcher(options, clock, max(PATIENT_SECONDS, options.timeout_seconds))
+    patient = fetcher(options, max(PATIENT_SECONDS, options.timeout_seconds))
     identity: Identity | ObserveError
     snapshots: tuple[Snapshot, ...] | ObserveError
     try:
-        identity = inspect(options.url, fetcher(options, clock), patient)
+        identity = inspect(options.url, fetcher(options), patient)
     except ObserveError as error:
         identity = error
     try:

@@ -1,7 +1,6 @@
 """`controller reset`: back to the launch schedule, at once; the three-in-the-morning command."""
 
 from controller.act.live import LiveActuator, LiveSettings
-from controller.clock import SystemClock
 from controller.commands.connection import plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import say
@@ -11,7 +10,7 @@ from controller.settings import ResetOptions
 
 def reset(options: ResetOptions) -> int:
     """Take back whatever schedule is held, by whomever; doing so twice does no harm."""
-    fetcher = plugin_fetcher(options, options.plugin_token_file, SystemClock())
+    fetcher = plugin_fetcher(options, options.plugin_token_file)
     try:
         after = LiveActuator(options.url, fetcher, LiveSettings(owner="controller-reset")).reset()
     except ObserveError as error:

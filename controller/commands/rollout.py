@@ -60,7 +60,7 @@ def rollout_settings(options: RunOptions) -> RolloutSettings:
         namespace=options.rollout_namespace or _namespace(options.rollout_service_account or SERVICE_ACCOUNT),
         kind=Kind(options.rollout_kind),
         name=options.rollout_name,
-        identity=socket.gethostname(),  # in a pod: its name
+        identity=_identity(options.listen),
         container=options.rollout_container,
         variable=options.rollout_variable,
         method=options.method,
@@ -100,6 +100,11 @@ class Teller:
         if result.warnings:
             more["warnings"] = result.warnings
         event("rollout", self._clock.unix_seconds(), outcome=result.outcome.value, **more, message=result.sentence)
+
+
+def _identity(listen: str) -> str:
+    """The pod's name, the same after a restart; on the host's network the node's, where each pod has its own port."""
+    return f"{socket.gethostname()}:{listen.rpartition(':')[2]}"
 
 
 def _api_server(options: RunOptions) -> ApiServer:

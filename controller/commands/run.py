@@ -86,7 +86,7 @@ def _control(options: RunOptions, clock: Clock) -> _Parts:
         parts["actuator"] = rollout_actuator(options, clock, frozen)
     if options.plugin_token_file is None:
         return parts
-    fetcher = plugin_fetcher(options, options.plugin_token_file, clock)
+    fetcher = plugin_fetcher(options, options.plugin_token_file)
     parts["plugin"] = PluginSource(options.url, fetcher)
     if options.mode != "apply":
         return parts

@@ -8,7 +8,7 @@ from typing import Final
 import requests
 import urllib3
 
-from controller.clock import Clock
+from controller.observe.deadline import DeadlineAdapter
 from controller.observe.errors import ObserveError, cause
 from controller.plain import plain
 from controller.reason import Reason
@@ -45,7 +45,12 @@ PLUGIN: Final = replace(VLLM, bearer_option="--plugin-token-file")
 
 
 class Session(requests.Session):
-    """Follows no redirect, so that no token goes astray; requests would even read the body of one not followed."""
+    """Bounded in time, and never redirected, so that no token goes astray; requests would even read such a body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, DeadlineAdapter())
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: there is nowhere else to go."""
@@ -57,7 +62,6 @@ class Fetcher:
 
     def __init__(
         self,
-        clock: Clock,
         *,
         timeout_seconds: float = 5.0,
         limit_bytes: int = 8 * 1024 * 1024,
@@ -69,15 +73,13 @@ class Fetcher:
         """Connects to nothing yet.
 
         Args:
-            clock: Measures the deadline.
-            timeout_seconds: For the connection, for each read, and for the whole body together.
+            timeout_seconds: For the connection, and again for the whole answer.
             limit_bytes: A larger body is refused before it is held in memory.
             token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
             peer: Who is asked.
             ca_file: PEM bundle to verify the server's certificate with, instead of the usual authorities.
             adapter: Carries requests of both schemes in place of sockets, such as to a server in the same process.
         """
-        self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._token_file = token_file
@@ -148,8 +150,7 @@ class Fetcher:
             raise self._bad_ca_file() from error
 
     def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
-        """What has arrived, as it arrives: a server that drips bytes meets the deadline all the same."""
-        deadline = self._clock.monotonic_seconds() + self._timeout_seconds
+        """What has arrived, as it arrives."""
         size = 0
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
@@ -159,8 +160,6 @@ class Fetcher:
                     f"The page of {url} is larger than {self._limit_bytes} bytes: check that the address is "
                     f"{self._peer.address}, or raise {self._peer.limit_option}.",
                 )
-            if self._clock.monotonic_seconds() > deadline:
-                raise self._timeout(url)
             yield chunk
 
     def _timeout(self, url: str) -> ObserveError:

@@ -41,6 +41,7 @@ class Sent:
     path: str
     query: dict[str, str]
     body: Any
+    content: bytes
 
 
 @dataclass
@@ -255,7 +256,7 @@ class Request(BaseHTTPRequestHandler):
         query = dict(parse_qsl(parts.query))
         verb = "watch" if query.get("watch") == "true" else VERBS.get(self.command, self.command)
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        sent = Sent(verb, parts.path, query, json.loads(content) if content else None)
+        sent = Sent(verb, parts.path, query, json.loads(content) if content else None, content)
         double = self.double
         double.sent.append(sent)
         fault = next((each for each in double.faults if each.verb == verb and each.about in parts.path), None)
@@ -352,7 +353,7 @@ class Request(BaseHTTPRequestHandler):
         if self.double.on_write is not None:  # a race: between our read and our write
             self.double.on_write(sent)
         old = self._stored(sent.path)
-        new = patched(old, sent.body)
+        new = patched(old, sent.body, sent.content)
         refuse_invalid(new, sent.path, self.double.minors)
         for name in ("name", "namespace", "uid", "resourceVersion"):
             assert new["metadata"][name] == old["metadata"][name]

@@ -1,6 +1,7 @@
 """What an API server checks before it stores anything: RFC 6902, schemas, and the rules that no schema tells."""
 
 import copy
+import json
 import re
 from typing import Any
 
@@ -21,8 +22,18 @@ class RefusedError(Exception):
         self.code, self.reason, self.message, self.causes = code, reason, message, causes
 
 
-def patched(thing: dict[str, Any], operations: Any) -> dict[str, Any]:
-    """The object with an RFC 6902 patch applied whole; a test that fails is a 422 without causes, as really."""
+def written(value: Any) -> bytes:
+    """JSON as Go's encoding/json writes it: the characters of HTML escaped, those outside of ASCII not."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+def patched(thing: dict[str, Any], operations: Any, content: bytes) -> dict[str, Any]:
+    """The object with an RFC 6902 patch applied whole; a test that fails is a 422 without causes, as really.
+
+    A test of a string compares what is written, not what is meant: the literal in the request's content must be the
+    one that the API server writes.
+    """
     if not isinstance(operations, list):
         raise RefusedError(400, "BadRequest", "a JSON patch is a list")
     result = copy.deepcopy(thing)
@@ -36,7 +47,7 @@ def patched(thing: dict[str, Any], operations: Any) -> dict[str, Any]:
         if operation["op"] != "add" and not exists:
             raise _unfit(f"no such path {operation['path']}")
         if operation["op"] == "test":
-            if parent[key] != operation["value"]:
+            if parent[key] != operation["value"] or written(parent[key]) not in content:
                 raise _unfit(f"testing value {operation['path']} failed")
         else:
             parent[key] = copy.deepcopy(operation["value"])

@@ -106,8 +106,9 @@ class Bench:
 
         self.double.change(self.path, edit)
 
-    def fail(self) -> None:
-        """The progress deadline passes."""
+    def fail(self, after_seconds: float = 600.0) -> None:
+        """The progress deadline passes, in so many seconds."""
+        self.clock.advance(after_seconds)
         condition = {
             "type": "Progressing",
             "status": "False",

@@ -91,6 +91,21 @@ def test_an_operation_that_does_not_fit_is_a_422_without_causes(double: Double, 
     assert (found.status_code, found.json()["details"]) == (422, {})
 
 
+@pytest.mark.parametrize(
+    ("literal", "status"),
+    [("a \\u0026\\u0026 \\u00e9", 422), ("a && \xe9", 422), ("a \\u0026\\u0026 \xe9", 200)],
+)
+def test_a_test_of_a_string_compares_what_is_written(double: Double, literal: str, status: int) -> None:
+    """As Go writes it: the characters of HTML escaped, and no others."""
+    double.change(
+        WORKLOAD,
+        lambda thing: thing["spec"]["template"]["spec"]["containers"][0]["args"].__setitem__(3, "a && \xe9"),
+    )
+    content = f'[{{"op": "test", "path": "{ARGUMENT}", "value": "{literal}"}}]'.encode()
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": PATCH}
+    assert requests.patch(double.url + WORKLOAD, data=content, headers=headers, timeout=10).status_code == status
+
+
 def test_a_patch_raises_the_version_and_for_a_spec_the_generation(double: Double) -> None:
     """As controllers rely on it."""
     operations: list[dict[str, Any]] = [{"op": "add", "path": "/metadata/annotations", "value": {}}]

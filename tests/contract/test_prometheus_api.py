@@ -11,7 +11,6 @@ from loopback import Loopback, answer, drip, flood, hang, unused_port
 from pages import after, page, snapshot
 from store_double import URL, StoreDouble
 
-from controller.clock import SystemClock
 from controller.observe.errors import ObserveError
 from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Access, Client
@@ -37,7 +36,7 @@ def store() -> StoreDouble:
 
 def refusal(url: str, **options: Any) -> ObserveError:
     """Why a store at an address could not be read."""
-    history = History(Client(url, Fetcher(SystemClock(), peer=PROMETHEUS, **options), query_timeout_seconds=7))
+    history = History(Client(url, Fetcher(peer=PROMETHEUS, **options), query_timeout_seconds=7))
     with pytest.raises(ObserveError) as caught:
         history.read(NOW - 60, NOW)
     assert caught.value.message.isprintable()
@@ -75,7 +74,7 @@ def test_credentials_come_from_files_and_go_with_every_query(tmp_path: Path, sto
     user, password = tmp_path / "user", tmp_path / "password"
     user.write_text("ops\n", "utf-8")
     password.write_text("s3cret:x\n", "utf-8")
-    fetcher = Fetcher(SystemClock(), adapter=InProcessAdapter(store.application), peer=PROMETHEUS)
+    fetcher = Fetcher(adapter=InProcessAdapter(store.application), peer=PROMETHEUS)
     client = Client(URL, fetcher, Access(user, password, "team-a"))
     assert client.now() == NOW
     basic = base64.b64encode(b"ops:s3cret:x").decode()

@@ -36,6 +36,11 @@ FAULTS: dict[str, tuple[Callable[..., None], RolloutOutcome, str]] = {
     "404": (status(404), RolloutOutcome.NOT_FOUND, "check namespace, kind and name"),
     "409": (status(409), RolloutOutcome.CHANGED_MEANWHILE, "looks anew"),
     "400": (status(400, "webhook says no"), RolloutOutcome.REJECTED, "webhook says no"),
+    "422 of a webhook": (
+        status(422, 'admission webhook "policy.example" denied the request: args are fixed'),
+        RolloutOutcome.REJECTED,
+        "args are fixed",
+    ),
     "429": (status(429, retry_after="7"), RolloutOutcome.RATE_LIMITED, "asked again in 7 s"),
     "429 with a date": (
         status(429, retry_after="Fri, 15 Jan 2027 08:00:00 GMT"),
@@ -371,7 +376,7 @@ def test_a_text_that_changes_during_the_watch_is_not_overwritten(tmp_path: Path)
                 thing["spec"]["template"]["spec"]["containers"][0]["args"][3] = '{"method": "mtp"}'
 
             found.double.change(found.path, edit)
-            found.fail()
+            found.fail(after_seconds=0)
             carry_out()
 
         return interfere

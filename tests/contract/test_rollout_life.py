@@ -115,6 +115,19 @@ def test_a_failed_rollout_is_rolled_back_to_the_very_text_before(tmp_path: Path,
         assert found.act().outcome is RolloutOutcome.STARTED
 
 
+def test_a_deadline_that_was_exceeded_before_the_rollback_is_not_counted_against_it(tmp_path: Path) -> None:
+    """The Deployment's controller leaves the old condition standing until the rollback makes progress."""
+    with bench(tmp_path) as found:
+        found.act()
+        found.fail()
+        assert found.actuator.tend().outcome is RolloutOutcome.ROLLING_BACK
+        found.status()
+        assert found.workload["status"]["conditions"][0]["reason"] == "ProgressDeadlineExceeded"
+        assert found.actuator.tend().outcome is RolloutOutcome.ROLLING_BACK
+        found.finish()
+        assert found.actuator.tend().outcome is RolloutOutcome.ROLLED_BACK
+
+
 def test_a_rollback_that_does_not_come_up_calls_for_a_person(tmp_path: Path) -> None:
     """There is nothing further back to go to."""
     with bench(tmp_path) as found:
@@ -259,6 +272,39 @@ def test_a_settled_text_that_somebody_replaced_together_with_our_annotations_is_
         found.double.change(found.path, replaced)
         assert found.act().outcome is RolloutOutcome.REVERTED
         assert found.phase == "reverted"
+
+
+def test_a_text_that_rollout_undo_put_back_together_with_older_annotations_is_noticed(tmp_path: Path) -> None:
+    """`kubectl rollout undo` restores both, so that the workload itself looks as if nothing had been changed."""
+    with bench(tmp_path, settle_seconds=0.0) as found:
+        rolled(found)
+        assert found.act(later(1200)).outcome is RolloutOutcome.SETTLED
+        older = copy.deepcopy(found.workload["metadata"]["annotations"])
+        found.clock.advance(6 * HOUR)
+        assert found.act(replace(CHANGE, schedule=((1, 256, 1),))).outcome is RolloutOutcome.STARTED
+
+        def undo(thing: dict[str, Any]) -> None:
+            thing["metadata"]["annotations"] = older
+            _args(thing)[3] = AFTER
+
+        found.double.change(found.path, undo)
+        assert found.act(HOLD).outcome is RolloutOutcome.REVERTED
+        assert (config_of(found.workload), found.phase) == (AFTER, "reverted")
+        found.finish()
+        found.clock.advance(6 * HOUR)
+        assert "24 h after one setback" in found.act(replace(CHANGE, schedule=((1, 256, 1),))).sentence
+
+
+@pytest.mark.parametrize("characters", ["a && b > c <d", "caf\xe9 \u4f60 \u2028 \U0001f600", '\t"\\'])
+def test_a_script_of_any_characters_is_edited_and_restored(tmp_path: Path, characters: str) -> None:
+    """A JSON patch's test compares literals: each character has to be written as the API server writes it."""
+    script = f"echo '{characters}' && exec vllm serve m --speculative-config '{CONFIG}' 2>&1\n"
+    with bench(tmp_path, deployment(container(command=["bash", "-c"], args=[script]))) as found:
+        assert found.act().outcome is RolloutOutcome.STARTED
+        assert _args(found.workload) == [script.replace(CONFIG, AFTER)]
+        found.fail()
+        assert found.act(HOLD).outcome is RolloutOutcome.ROLLING_BACK
+        assert _args(found.workload) == [script]
 
 
 def test_a_change_of_another_part_of_the_arguments_is_not_a_revert(tmp_path: Path) -> None:

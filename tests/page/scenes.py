@@ -12,7 +12,6 @@ from typing import Final
 
 from controller.act.actuator import Acted, Outcome, RecommendOnly
 from controller.act.live import LiveActuator, LiveSettings
-from controller.clock import SystemClock
 from controller.cycle import Control, Cycle, EngineCycle, Failure
 from controller.decide.decision import Action, Bounded
 from controller.decide.policy_settings import PolicySettings
@@ -78,10 +77,10 @@ def _watch(scenario: str, passes: int, *, live: bool, seed: int = 3) -> tuple[Cy
         token = Path(folder) / "token"
         token.write_text("a-token-of-the-tests\n", "utf-8")
         server = SimulatedServer(scenario, seed=seed, token_file=token if live else None)
-        clock, adapter, wall = _SimulatedTime(server), InProcessAdapter(server.application), SystemClock()
-        fetcher = Fetcher(wall, adapter=adapter, token_file=token if live else None)
+        clock, adapter = _SimulatedTime(server), InProcessAdapter(server.application)
+        fetcher = Fetcher(adapter=adapter, token_file=token if live else None)
         loop = Controller(
-            HttpSource(URL, clock, Fetcher(wall, adapter=adapter)),
+            HttpSource(URL, clock, Fetcher(adapter=adapter)),
             clock,
             LiveActuator(URL, fetcher, LiveSettings(OWNER)) if live else RecommendOnly(),
             PolicySettings(),

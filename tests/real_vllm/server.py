@@ -24,6 +24,8 @@ MAX_NUM_SEQS: Final = 8
 GUARD: Final = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), signal.SIGKILL)"
 """Waits for its standard input to close and then ends a process group."""
 
+ONE_API_SERVER: Final = ("-m", "vllm.entrypoints.openai.api_server")
+SERVE: Final = str(Path(__file__).with_name("vllm_serve.py"))
 ARGUMENTS: Final = (
     "--host=127.0.0.1",
     "--max-model-len=1024",
@@ -51,19 +53,20 @@ def running_server(
     model: Path,
     speculative_config: Mapping[str, Any] | None = None,
     *,
+    api_servers: int = 1,
     extra_arguments: Sequence[str] = (),
     extra_environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Start vLLM, wait until it is healthy, yield its address, and end its whole process group.
 
-    The `vllm` command of the CPU package does not start, hence the module.
+    The `vllm` command of the CPU package does not start, hence the module; that one starts a single API server.
 
     Raises:
         RuntimeError: It ended or did not become healthy; the message holds the end of its log.
     """
     port = free_port()
     arguments = [
-        *(str(python), "-m", "vllm.entrypoints.openai.api_server"),
+        *(str(python), *(ONE_API_SERVER if api_servers == 1 else (SERVE, f"--api-server-count={api_servers}"))),
         *(f"--model={model}", f"--served-model-name={model.name}", f"--port={port}", *ARGUMENTS),
         *_speculation(speculative_config),
         *extra_arguments,

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from controller.act.actuator import NOTHING_DONE, Acted, Order, Outcome
 from controller.act.live import LiveActuator, LiveSettings, owner_name
-from controller.clock import SystemClock
 from controller.decide.decision import Action, Decision, Schedule
 from controller.engine.wanted import OWNER as OWNERS
 from controller.observe.errors import ObserveError
@@ -41,11 +40,9 @@ class Hand:
         self.answers: tuple[str, bytes] | Exception | None = None
         path = folder / "mine"
         path.write_text(token, "utf-8")
-        fetcher = Fetcher(SystemClock(), adapter=InProcessAdapter(self._application), token_file=path)
+        fetcher = Fetcher(adapter=InProcessAdapter(self._application), token_file=path)
         self.actuator = LiveActuator(URL, fetcher, LiveSettings(**({"owner": OWNER} | settings)))
-        self._source = PluginSource(
-            URL, Fetcher(SystemClock(), adapter=InProcessAdapter(self.served.application), token_file=path)
-        )
+        self._source = PluginSource(URL, Fetcher(adapter=InProcessAdapter(self.served.application), token_file=path))
 
     def _application(self, environment: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         body = environment["wsgi.input"].read()

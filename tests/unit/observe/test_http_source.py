@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import Answer, Loopback, answer, drip, flood, hang, hang_after, self_signed, unused_port
+from loopback import Answer, Loopback, answer, drip, drip_headers, flood, hang, hang_after, self_signed, unused_port
 from pages import after, page, snapshot
 
 from controller.clock import SystemClock
@@ -25,7 +25,7 @@ START = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 def read(url: str, timeout_seconds: float = 10.0, **options: Any) -> tuple[Snapshot, ...]:
     """One scrape, as the loop does it."""
     clock = SystemClock()
-    return HttpSource(url, clock, Fetcher(clock, timeout_seconds=timeout_seconds, **options)).read()
+    return HttpSource(url, clock, Fetcher(timeout_seconds=timeout_seconds, **options)).read()
 
 
 def refused(url: str, **options: Any) -> ObserveError:
@@ -124,6 +124,7 @@ BODIES: dict[str, tuple[Answer, Reason, str]] = {
         "within 0.3 s",
     ),
     "a body that drips": (drip, Reason.SERVER_TIMEOUT, "overloaded"),
+    "headers that drip": (drip_headers, Reason.SERVER_TIMEOUT, "did not answer within 0.3 s"),
 }
 
 
@@ -134,6 +135,13 @@ def test_an_answer_that_is_no_page_is_named(given: Answer, reason: Reason, words
         error = refused(server.url, timeout_seconds=0.3 if callable(given) else 10.0)
     assert error.reason is reason
     assert words in error.message
+
+
+def test_an_encrypted_answer_that_drips_meets_the_deadline_too(tmp_path: Path) -> None:
+    """TLS is read through the same deadline."""
+    with Loopback(drip_headers, certificate=self_signed(tmp_path)) as server:
+        error = refused(server.url, timeout_seconds=0.3, ca_file=tmp_path / "certificate.pem")
+    assert error.reason is Reason.SERVER_TIMEOUT
 
 
 def test_a_page_of_100_mb_is_refused_at_the_limit_without_being_held() -> None:
@@ -243,7 +251,7 @@ def test_the_token_is_read_anew_for_every_scrape(tmp_path: Path) -> None:
     token = tmp_path / "token"
     clock = SystemClock()
     with Loopback(answer(PAGE)) as server:
-        source = HttpSource(server.url, clock, Fetcher(clock, token_file=token))
+        source = HttpSource(server.url, clock, Fetcher(token_file=token))
         for value in ("first", "second"):
             token.write_text(f"{value}\n")
             source.read()
@@ -328,7 +336,7 @@ def test_a_server_that_comes_back_is_read_again() -> None:
     """One failed scrape leaves nothing behind."""
     clock = SystemClock()
     with Loopback(b"", answer("", "503 Service Unavailable"), answer(PAGE)) as server:
-        source = HttpSource(server.url, clock, Fetcher(clock))
+        source = HttpSource(server.url, clock, Fetcher())
         for reason in (Reason.SERVER_UNREACHABLE, Reason.SERVER_ERROR):
             with pytest.raises(ObserveError) as caught:
                 source.read()

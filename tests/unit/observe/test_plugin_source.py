@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from loopback import Loopback, answer, hang, unused_port
 from urllib3 import HTTPResponse
 
-from controller.clock import SystemClock
 from controller.observe.errors import ObserveError
 from controller.observe.http import PLUGIN, Fetcher
 from controller.observe.plugin import PATH, PluginSource, plugin_url, read_speculation, refusal
@@ -211,7 +210,7 @@ def test_any_json_is_a_state_or_a_refusal(document: Any) -> None:
 @given(st.binary(max_size=300), st.integers(100, 599))
 def test_any_answer_with_any_status_is_a_state_or_a_refusal(body: bytes, status: int) -> None:
     """What the loop gets to see of it, through the same client as over a port."""
-    source = PluginSource("http://simulated", Fetcher(SystemClock(), adapter=_Says(body, status)))
+    source = PluginSource("http://simulated", Fetcher(adapter=_Says(body, status)))
     with pytest.raises(ObserveError) as caught:
         source.read()
     assert caught.value.reason in ACTING_FAILED
@@ -289,7 +288,7 @@ def source(url: str, tmp_path: Path, **options: Any) -> PluginSource:
     """The plugin of a server, asked with a token."""
     token = tmp_path / "token"
     token.write_text("a-token-of-the-operators\n", "utf-8")
-    return PluginSource(url, Fetcher(SystemClock(), **({"timeout_seconds": 10.0, "token_file": token} | options)))
+    return PluginSource(url, Fetcher(**({"timeout_seconds": 10.0, "token_file": token} | options)))
 
 
 def test_it_is_asked_with_its_token(tmp_path: Path) -> None:

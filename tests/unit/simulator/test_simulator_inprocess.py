@@ -9,7 +9,6 @@ from wsgiref.validate import validator
 import pytest
 import requests
 
-from controller.clock import SystemClock
 from controller.observe.errors import ObserveError
 from controller.observe.http import Fetcher
 from controller.reason import Reason
@@ -66,12 +65,12 @@ def test_the_sidecar_reads_pages_through_it() -> None:
     server = SimulatedServer("steady-code")
     server.advance_to(30)
     adapter = InProcessAdapter(server.application)
-    fetcher = Fetcher(SystemClock(), adapter=adapter)
+    fetcher = Fetcher(adapter=adapter)
     assert fetcher.get(f"{URL}/metrics", "text/plain") == server.page()
     server.advance_to(40)
     assert fetcher.get("https://simulated/metrics", "text/plain") == server.page()
     with pytest.raises(ObserveError) as small:
-        Fetcher(SystemClock(), limit_bytes=1000, adapter=adapter).get(f"{URL}/metrics", "text/plain")
+        Fetcher(limit_bytes=1000, adapter=adapter).get(f"{URL}/metrics", "text/plain")
     with pytest.raises(ObserveError) as missing:
         fetcher.get(f"{URL}/nowhere", "text/plain")
     assert (small.value.reason, missing.value.reason) == (Reason.PAGE_TOO_LARGE, Reason.SERVER_ERROR)
