@@ -15,7 +15,7 @@ _VARIABLE: Final = r"^[-._A-Za-z][-._A-Za-z0-9]{0,252}$"
 class RolloutOptions(Options):
     """The workload that runs vLLM, and the guards of changing it; all for `--mode rollout` only."""
 
-    rollout_kind: Literal["Deployment", "StatefulSet"] | None = Field(
+    rollout_kind: Literal["Deployment", "StatefulSet", "LeaderWorkerSet"] | None = Field(
         None, description="Kind of the workload that runs vLLM. Needed to roll it."
     )
     rollout_name: str | None = Field(None, pattern=_SUBDOMAIN, description="Its name. Needed to roll it.")

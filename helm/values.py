@@ -100,7 +100,9 @@ class Rollout(Values):
     enabled: bool = Field(
         False, description="Run in `mode: rollout`, with the Role, the RoleBinding and the Lease that this needs."
     )
-    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="Kind of the one workload.")
+    kind: Literal["Deployment", "StatefulSet", "LeaderWorkerSet"] = Field(
+        "Deployment", description="Kind of the one workload."
+    )
     name: str = Field("", description="Its name, in the release's namespace. Required when enabled.")
 
 

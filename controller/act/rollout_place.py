@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from controller.act.rollout_result import RolloutOutcome, RolloutStop
 from controller.act.rollout_shell import UnsureError, Word, words
+from controller.act.rollout_workload import templates_of
 from controller.plain import plain
 
 FLAGS: Final = ("--speculative-config", "--speculative_config", "-sc")
@@ -56,22 +57,26 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
     """The one place of the speculative config.
 
     Args:
-        workload: A Deployment or StatefulSet as the API server gives it.
+        workload: As the API server gives it.
         container: The container to look into; None where only one has the config.
         variable: The environment variable that holds it; None to look for the argument.
 
     Raises:
         RolloutStop: There is none, there are several, or it cannot be edited surely; with the remedy.
     """
-    containers = workload["spec"]["template"]["spec"]["containers"]
-    chosen = [(index, each) for index, each in enumerate(containers) if container in (None, each["name"])]
+    containers = [
+        (f"{pointer}/spec/containers/{index}", each)
+        for pointer, template in templates_of(workload)
+        for index, each in enumerate(template["spec"]["containers"])
+    ]
+    chosen = [(at, each) for at, each in containers if container in (None, each["name"])]
     if not chosen:
-        names = ", ".join(plain(each["name"]) for each in containers)
+        names = ", ".join(plain(each["name"]) for _, each in containers)
         raise RolloutStop(
             RolloutOutcome.NO_ARGUMENT,
             f"The workload has no container named {container}; it has {names}: name vLLM's.",
         )
-    found = [place for index, each in chosen for place in _in_container(index, each, variable)]
+    found = [place for at, each in chosen for place in _in_container(at, each, variable)]
     if len(found) > 1:
         where = ", ".join(f"{place.container} ({place.pointer})" for place in found)
         raise RolloutStop(
@@ -90,8 +95,7 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
     return found[0]
 
 
-def _in_container(index: int, container: dict[str, Any], variable: str | None) -> Iterator[Place]:
-    at = f"/spec/template/spec/containers/{index}"
+def _in_container(at: str, container: dict[str, Any], variable: str | None) -> Iterator[Place]:
     strings = [
         (f"{at}/{part}/{position}", text)
         for part in ("command", "args")

@@ -14,7 +14,7 @@ class RolloutSettings:
 
     Attributes:
         namespace: Of the workload, the Lease and the Events.
-        kind: Deployment or StatefulSet.
+        kind: Of the workload.
         name: Of the workload.
         identity: Ours among the replicas, such as the pod's name; holds the Lease and signs the Events.
         container: vLLM's container; None where only one has a speculative config.

@@ -1,6 +1,6 @@
 """The one workload at the API server: read, watched, patched, and reported on."""
 
-from typing import Any, Final
+from typing import Any
 
 from controller.act.rollout_api import KubernetesApi, WatchExpired
 from controller.act.rollout_event import event
@@ -8,10 +8,8 @@ from controller.act.rollout_place import Place
 from controller.act.rollout_record import Record, annotation_operations
 from controller.act.rollout_result import Patch, RolloutOutcome, RolloutStop
 from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_workload import Kind, State, progress
+from controller.act.rollout_workload import State, progress, templates_of
 from controller.clock import Clock
-
-_PLURAL: Final = {Kind.DEPLOYMENT: "deployments", Kind.STATEFUL_SET: "statefulsets"}
 
 
 class Target:
@@ -22,7 +20,8 @@ class Target:
         self._api = api
         self._clock = clock
         self._settings = settings
-        self._collection = f"/apis/apps/v1/namespaces/{settings.namespace}/{_PLURAL[settings.kind]}"
+        kind = settings.kind
+        self._collection = f"/apis/{kind.group}/v1/namespaces/{settings.namespace}/{kind.plural}"
         self._path = f"{self._collection}/{settings.name}"
 
     def read(self) -> dict[str, Any]:
@@ -34,10 +33,8 @@ class Target:
         found = self._api.get(self._path)
         try:
             kind, name = found["kind"], found["metadata"]["name"]
-            containers = found["spec"]["template"]["spec"]["containers"]
-            whole = (
-                isinstance(containers, list) and {"generation", "resourceVersion", "uid"} <= found["metadata"].keys()
-            )
+            lists = all(isinstance(each["spec"]["containers"], list) for _, each in templates_of(found))
+            whole = lists and {"generation", "resourceVersion", "uid"} <= found["metadata"].keys()
         except (KeyError, TypeError, AttributeError):
             kind, name, whole = None, None, False
         if not whole or (kind, name) != (self._settings.kind.value, self._settings.name):

@@ -1,4 +1,4 @@
-"""What a Deployment or StatefulSet says of itself: whether it may be rolled now, and how far a rollout is."""
+"""What a workload says of itself: where its pods are described, whether it may be rolled now, how far a rollout is."""
 
 import math
 from dataclasses import dataclass
@@ -17,6 +17,17 @@ class Kind(StrEnum):
 
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
+    LEADER_WORKER_SET = "LeaderWorkerSet"
+
+    @property
+    def group(self) -> str:
+        """Its API group; the version is v1."""
+        return "leaderworkerset.x-k8s.io" if self is Kind.LEADER_WORKER_SET else "apps"
+
+    @property
+    def plural(self) -> str:
+        """Its resource."""
+        return f"{self.value.lower()}s"
 
 
 class State(StrEnum):
@@ -35,6 +46,16 @@ class Progress:
     sentence: str
 
 
+def templates_of(workload: dict[str, Any]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Every pod template, with its JSON pointer. A LeaderWorkerSet may have one for leaders and has one for workers."""
+    spec = workload["spec"]
+    if workload.get("kind") != Kind.LEADER_WORKER_SET.value:
+        return (("/spec/template", spec["template"]),)
+    found = spec["leaderWorkerTemplate"]
+    names = [name for name in ("leaderTemplate", "workerTemplate") if found.get(name)]
+    return tuple((f"/spec/leaderWorkerTemplate/{name}", found[name]) for name in names)
+
+
 def replicas_of(workload: dict[str, Any]) -> int:
     """Pods wanted; the API server's default is 1."""
     found = workload["spec"].get("replicas")
@@ -45,7 +66,8 @@ def progress(workload: dict[str, Any], since_seconds: float = math.inf) -> Progr
     """As `kubectl rollout status` judges it.
 
     The spec must have been observed; then every replica must be of the new template, none of the old may be left, and
-    all must be available. A Deployment fails when its Progressing condition says so; a StatefulSet never says so.
+    all must be available. A Deployment fails when its Progressing condition says so; the others never say so. The
+    replicas of a LeaderWorkerSet are groups, and available when they are ready.
 
     Args:
         workload: Its object.
@@ -57,7 +79,8 @@ def progress(workload: dict[str, Any], since_seconds: float = math.inf) -> Progr
     if status.get("observedGeneration", 0) < workload["metadata"]["generation"]:
         return Progress(State.GOING, "the change has not been observed yet")
     updated = status.get("updatedReplicas", 0)
-    available = status.get("availableReplicas", 0)
+    ready = "readyReplicas" if workload.get("kind") == Kind.LEADER_WORKER_SET.value else "availableReplicas"
+    available = status.get(ready, 0)
     counts = f"{updated} of {wanted} replicas updated, {available} available"
     old_left = status.get("replicas", 0) > updated
     if updated >= wanted and available >= wanted and not old_left:
@@ -83,13 +106,8 @@ def refuse_unfit(workload: dict[str, Any], startup_seconds: float) -> None:
         raise _impossible("its rollouts are paused: resume them with `kubectl rollout resume`")
     if replicas_of(workload) == 0:
         raise RolloutStop(RolloutOutcome.WORKLOAD_BUSY, "The workload is scaled to zero: nothing would change.")
-    if _is_stateful(workload):
-        strategy = spec.get("updateStrategy") or {}
-        if strategy.get("type") == "OnDelete":
-            raise _impossible("its updateStrategy is OnDelete: only RollingUpdate restarts the pods")
-        if (strategy.get("rollingUpdate") or {}).get("partition"):
-            raise _impossible("its updateStrategy has a partition: a part of the pods would keep the old k")
-    elif startup_seconds > (deadline := _deadline_seconds(workload)):
+    _refuse_partial(workload)
+    if workload["kind"] == Kind.DEPLOYMENT.value and startup_seconds > (deadline := _deadline_seconds(workload)):
         raise _impossible(
             f"progressDeadlineSeconds is {deadline}, less than the {startup_seconds:g} s that a start takes: every "
             "rollout would count as failed. Raise it"
@@ -113,8 +131,17 @@ def other_manager(workload: dict[str, Any], ours: str) -> str | None:
     return None if latest is None else plain(str(latest.get("manager")), 60)
 
 
-def _is_stateful(workload: dict[str, Any]) -> bool:
-    return "updateStrategy" in workload["spec"] or workload.get("kind") == Kind.STATEFUL_SET.value
+def _refuse_partial(workload: dict[str, Any]) -> None:
+    """A part of the pods must not keep the old k, and the end of a rollout must show."""
+    strategy = workload["spec"].get("updateStrategy") or workload["spec"].get("rolloutStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        raise _impossible("its updateStrategy is OnDelete: only RollingUpdate restarts the pods")
+    rolling = strategy.get("rollingUpdate") or strategy.get("rollingUpdateConfiguration") or {}
+    if rolling.get("partition"):
+        raise _impossible("its strategy has a partition: a part of the pods would keep the old k")
+    status = workload.get("status") or {}
+    if workload["kind"] == Kind.LEADER_WORKER_SET.value and "observedGeneration" not in status:
+        raise _impossible("its status has no observedGeneration, so that no rollout can be followed: update LWS")
 
 
 def _deadline_seconds(workload: dict[str, Any]) -> int:

@@ -138,6 +138,8 @@ def refusal(refused: RefusedError) -> dict[str, Any]:
 def role(kind: str = "Deployment") -> list[dict[str, Any]]:
     """The rules of the Role that the document tells people to grant for a workload of this kind named vllm."""
     text = role_text().replace("[deployments]", f"[{kind.lower()}s]").replace("-deployment-", f"-{kind.lower()}-")
+    if kind == "LeaderWorkerSet":
+        text = text.replace("[apps]", "[leaderworkerset.x-k8s.io]")
     rules: list[dict[str, Any]] = yaml.safe_load(text)["rules"]
     return rules
 
@@ -192,7 +194,7 @@ class Double:
     def put(self, thing: dict[str, Any]) -> str:
         """Store an object as if somebody else had written it; its path."""
         group, _, _ = thing["apiVersion"].partition("/")
-        plural = {"Deployment": "deployments", "StatefulSet": "statefulsets", "Lease": "leases"}[thing["kind"]]
+        plural = f"{thing['kind'].lower()}s"
         metadata = thing["metadata"]
         path = f"/apis/{group}/v1/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}"
         self.store(path, copy.deepcopy(thing))

@@ -1,4 +1,4 @@
-"""Objects as an API server gives them: a Deployment and a StatefulSet that run vLLM, at rest."""
+"""Objects as an API server gives them: workloads that run vLLM, at rest."""
 
 from typing import Any
 
@@ -55,10 +55,37 @@ def stateful_set(*containers: dict[str, Any], replicas: int = 2, **spec: Any) ->
     return found
 
 
+def leader_worker_set(*containers: dict[str, Any], replicas: int = 2, **spec: Any) -> dict[str, Any]:
+    """A LeaderWorkerSet at rest, of two groups; the workers join the leader's vLLM."""
+    found = deployment(*containers, replicas=replicas)
+    worker = {"name": "vllm", "image": "vllm/vllm-openai:v0.32.0", "args": ["ray start --block"]}
+    leader = found["spec"]["template"]
+    found |= {"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet"}
+    found["spec"] = {
+        "replicas": replicas,
+        "rolloutStrategy": {"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxUnavailable": 1}},
+        "leaderWorkerTemplate": {
+            "size": 2,
+            "leaderTemplate": leader,
+            "workerTemplate": {"spec": {"containers": [worker]}},
+        },
+    } | spec
+    del found["status"]["availableReplicas"]
+    found["status"]["conditions"] = [{"type": "Available", "status": "True", "reason": "AllGroupsReady"}]
+    return found
+
+
+def args_of(workload: dict[str, Any]) -> list[str]:
+    """The arguments of `container`."""
+    spec = workload["spec"]
+    template = spec["template"] if "template" in spec else spec["leaderWorkerTemplate"]["leaderTemplate"]
+    args: list[str] = template["spec"]["containers"][0]["args"]
+    return args
+
+
 def config_of(workload: dict[str, Any]) -> str:
     """The speculative config in the arguments of `container`."""
-    text: str = workload["spec"]["template"]["spec"]["containers"][0]["args"][3]
-    return text
+    return args_of(workload)[3]
 
 
 def _metadata() -> dict[str, Any]:

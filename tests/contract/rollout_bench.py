@@ -103,6 +103,8 @@ class Bench:
 
         def edit(thing: dict[str, Any]) -> None:
             thing["status"] |= {"observedGeneration": thing["metadata"]["generation"]} | fields
+            if "availableReplicas" in fields:
+                thing["status"]["readyReplicas"] = fields["availableReplicas"]
 
         self.double.change(self.path, edit)
 

@@ -19,7 +19,14 @@ from contract.kubernetes_double import (
     hang,
     status,
 )
-from contract.kubernetes_objects import CONFIG, config_of, deployment, stateful_set
+from contract.kubernetes_objects import (
+    CONFIG,
+    config_of,
+    container,
+    deployment,
+    leader_worker_set,
+    stateful_set,
+)
 from contract.rollout_bench import AFTER, CHANGE, HOLD, Bench, bench, server
 from fakes import ManualClock
 from loopback import Loopback, self_signed, unused_port
@@ -386,6 +393,7 @@ def test_a_text_that_changes_during_the_watch_is_not_overwritten(tmp_path: Path)
     assert config_of(found.workload) == '{"method": "mtp"}'
 
 
+HEADLESS = {"spec": {"containers": [container(args=["--headless", "--speculative-config", CONFIG])]}}
 UNFIT: dict[str, tuple[dict[str, Any], RolloutOutcome, str]] = {
     "paused": (deployment(paused=True), RolloutOutcome.NOT_POSSIBLE, "kubectl rollout resume"),
     "scaled to zero": (deployment(replicas=0), RolloutOutcome.WORKLOAD_BUSY, "scaled to zero"),
@@ -395,6 +403,21 @@ UNFIT: dict[str, tuple[dict[str, Any], RolloutOutcome, str]] = {
         stateful_set(updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}),
         RolloutOutcome.NOT_POSSIBLE,
         "partition",
+    ),
+    "partition of groups": (
+        leader_worker_set(rolloutStrategy={"rollingUpdateConfiguration": {"partition": 1}}),
+        RolloutOutcome.NOT_POSSIBLE,
+        "partition",
+    ),
+    "old LeaderWorkerSet": (
+        leader_worker_set() | {"status": {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}},
+        RolloutOutcome.NOT_POSSIBLE,
+        "update LWS",
+    ),
+    "workers with a config of their own": (
+        leader_worker_set(leaderWorkerTemplate={"leaderTemplate": HEADLESS, "workerTemplate": HEADLESS}),
+        RolloutOutcome.AMBIGUOUS,
+        "/spec/leaderWorkerTemplate/workerTemplate/spec/containers/0/args/2",
     ),
 }
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 from contract.kubernetes_double import Fault, status
-from contract.kubernetes_objects import CONFIG, config_of, container, deployment, stateful_set
+from contract.kubernetes_objects import (
+    CONFIG,
+    args_of,
+    config_of,
+    container,
+    deployment,
+    leader_worker_set,
+    stateful_set,
+)
 from contract.kubernetes_rules import MINORS
 from contract.rollout_bench import AFTER, CHANGE, HOLD, Bench, bench, later
 
@@ -59,7 +67,10 @@ def test_a_change_is_one_patch_that_tests_what_it_rests_on_and_carries_its_recor
         assert now == before
 
 
-@pytest.mark.parametrize("make", [deployment, stateful_set])
+every_kind = pytest.mark.parametrize("make", [deployment, stateful_set, leader_worker_set])
+
+
+@every_kind
 def test_a_change_that_pays_is_kept_and_says_what_it_brought(tmp_path: Path, make: Any) -> None:
     """Rolling, settling, settled: each once, with an Event, and the Lease is given back."""
     with bench(tmp_path, make()) as found:
@@ -88,7 +99,7 @@ def test_a_change_that_pays_is_kept_and_says_what_it_brought(tmp_path: Path, mak
         assert lease["spec"]["holderIdentity"] == ""
 
 
-@pytest.mark.parametrize("make", [deployment, stateful_set])
+@every_kind
 def test_a_failed_rollout_is_rolled_back_to_the_very_text_before(tmp_path: Path, make: Any) -> None:
     """By the progress deadline, or, for what has none, by the time it takes; also while no page can be read."""
     with bench(tmp_path, make()) as found:
@@ -241,7 +252,7 @@ def test_a_text_that_somebody_else_put_back_is_left_alone_and_backed_off_from(tm
     """GitOps: the field manager is named, and the next change waits longer each time."""
     with bench(tmp_path) as found:
         rolled(found)
-        found.double.change(found.path, lambda thing: _args(thing).__setitem__(3, CONFIG))
+        found.double.change(found.path, lambda thing: args_of(thing).__setitem__(3, CONFIG))
         result = found.act()
         assert result.outcome is RolloutOutcome.REVERTED
         assert "argocd-controller wrote it since" in result.sentence
@@ -252,7 +263,7 @@ def test_a_text_that_somebody_else_put_back_is_left_alone_and_backed_off_from(tm
         assert found.act().outcome is RolloutOutcome.TOO_SOON
         found.clock.advance(1)
         assert found.act().outcome is RolloutOutcome.STARTED
-        found.double.change(found.path, lambda thing: _args(thing).__setitem__(3, CONFIG))
+        found.double.change(found.path, lambda thing: args_of(thing).__setitem__(3, CONFIG))
         assert found.act().outcome is RolloutOutcome.REVERTED
         found.clock.advance(24 * HOUR)
         assert "96 h after 2 setbacks" in found.act().sentence
@@ -267,7 +278,7 @@ def test_a_settled_text_that_somebody_replaced_together_with_our_annotations_is_
 
         def replaced(thing: dict[str, Any]) -> None:
             del thing["metadata"]["annotations"]
-            _args(thing)[3] = CONFIG
+            args_of(thing)[3] = CONFIG
 
         found.double.change(found.path, replaced)
         assert found.act().outcome is RolloutOutcome.REVERTED
@@ -285,7 +296,7 @@ def test_a_text_that_rollout_undo_put_back_together_with_older_annotations_is_no
 
         def undo(thing: dict[str, Any]) -> None:
             thing["metadata"]["annotations"] = older
-            _args(thing)[3] = AFTER
+            args_of(thing)[3] = AFTER
 
         found.double.change(found.path, undo)
         assert found.act(HOLD).outcome is RolloutOutcome.REVERTED
@@ -301,17 +312,17 @@ def test_a_script_of_any_characters_is_edited_and_restored(tmp_path: Path, chara
     script = f"echo '{characters}' && exec vllm serve m --speculative-config '{CONFIG}' 2>&1\n"
     with bench(tmp_path, deployment(container(command=["bash", "-c"], args=[script]))) as found:
         assert found.act().outcome is RolloutOutcome.STARTED
-        assert _args(found.workload) == [script.replace(CONFIG, AFTER)]
+        assert args_of(found.workload) == [script.replace(CONFIG, AFTER)]
         found.fail()
         assert found.act(HOLD).outcome is RolloutOutcome.ROLLING_BACK
-        assert _args(found.workload) == [script]
+        assert args_of(found.workload) == [script]
 
 
 def test_a_change_of_another_part_of_the_arguments_is_not_a_revert(tmp_path: Path) -> None:
     """People may go on editing their workload."""
     with bench(tmp_path) as found:
         rolled(found)
-        found.double.change(found.path, lambda thing: _args(thing).append("--enforce-eager"))
+        found.double.change(found.path, lambda thing: args_of(thing).append("--enforce-eager"))
         assert found.act(HOLD).outcome is RolloutOutcome.SETTLING
 
 
@@ -450,8 +461,3 @@ def test_an_event_that_cannot_be_written_is_a_warning_and_nothing_else(tmp_path:
         assert result.outcome is RolloutOutcome.STARTED
         (warning,) = result.warnings
         assert "events is forbidden" in warning
-
-
-def _args(thing: dict[str, Any]) -> list[str]:
-    args: list[str] = thing["spec"]["template"]["spec"]["containers"][0]["args"]
-    return args

@@ -182,8 +182,8 @@ def test_a_rollout_may_touch_one_workload_and_one_lease(tools: Tools, kind: Kind
     assert only(manifests, "Lease")["metadata"]["name"] == lease
     assert only(manifests, "Role")["rules"] == [
         {
-            "apiGroups": ["apps"],
-            "resources": [f"{kind.value.lower()}s"],
+            "apiGroups": [kind.group],
+            "resources": [kind.plural],
             "resourceNames": ["vllm"],
             "verbs": ["get", "patch", "watch"],
         },
