@@ -235,6 +235,26 @@ def test_an_outage_in_the_middle_of_a_rollout_delays_it_and_loses_nothing(tmp_pa
         assert config_of(found.workload) == CONFIG
 
 
+def test_an_api_server_that_is_gone_for_an_hour_within_a_rollout_finds_one_replica_that_goes_on(tmp_path: Path) -> None:
+    """The Lease ran out meanwhile; whoever comes first takes it, and the other one keeps out."""
+    with bench(tmp_path) as found:
+        other = found.replica("pod-b")
+        found.act()
+        other.tend()
+        found.double.faults.append(Fault("get", cut, times=1000))
+        for _ in range(360):
+            assert {each.tend().outcome for each in (found.actuator, other)} == {RolloutOutcome.API_UNREACHABLE}
+            found.clock.advance(10)
+        found.double.faults.clear()
+        found.clock.advance(300)
+        found.finish()
+        assert [each.tend().outcome for each in (other, found.actuator)] == [
+            RolloutOutcome.SETTLING,
+            RolloutOutcome.NOT_LEADER,
+        ]
+        assert sum(each.verb == "patch" for each in found.double.sent) == 2
+
+
 def test_an_address_where_nothing_listens_is_named(tmp_path: Path) -> None:
     """With where to look."""
     with bench(tmp_path) as found:

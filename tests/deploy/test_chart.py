@@ -123,6 +123,11 @@ def test_every_option_can_be_set_together_and_arrives(tools: Tools, tmp_path: Pa
         ("{config: {url: 'http://v:1'}, image: {digest: latest}}", "digest"),
         ("{config: {url: 'http://v:1'}, rollout: {enabled: true}}", "rollout.name"),
         ("{attach: sidecar, rollout: {enabled: true, name: v}}", "serviceAccount.name"),
+        (
+            "{config: {url: 'http://v:1'}, rollout: {enabled: true, name: v}, serviceAccount: {create: false}}",
+            "all of them would get the Role",
+        ),
+        ("{attach: sidecar, rollout: {enabled: true, name: v}, serviceAccount: {name: default}}", "would get the Role"),
         ("config: {url: 'http://v:1', mode: rollout}", "go together"),
         ("{config: {url: 'http://v:1', mode: recommend}, rollout: {enabled: true, name: v}}", "go together"),
         ("{config: {url: 'http://v:1', rollout-name: w}, rollout: {enabled: true, name: v}}", 'the Role is for "v"'),

@@ -33,13 +33,17 @@ adaptive-k.io/instance: {{ include "adaptive-k.fullname" . }}
 {{- end -}}
 
 {{- define "adaptive-k.serviceAccountName" -}}
-{{- if eq .Values.attach "sidecar" -}}
-{{- required "adaptive-k: rollout in vLLM's own pod needs serviceAccount.name: the ServiceAccount of that pod" .Values.serviceAccount.name -}}
-{{- else if .Values.serviceAccount.create -}}
-{{- default (include "adaptive-k.fullname" .) .Values.serviceAccount.name -}}
-{{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- $v := .Values -}}
+{{- $name := $v.serviceAccount.name -}}
+{{- if eq $v.attach "sidecar" -}}
+{{- $name = required "adaptive-k: rollout in vLLM's own pod needs serviceAccount.name: the ServiceAccount of that pod" $name -}}
+{{- else if $v.serviceAccount.create -}}
+{{- $name = default (include "adaptive-k.fullname" .) $name -}}
 {{- end -}}
+{{- if and $v.rollout.enabled (eq (default "default" $name) "default") -}}
+{{- fail "adaptive-k: rollout.enabled: the ServiceAccount default is that of every pod that names none, and all of them would get the Role. Name another with serviceAccount.name." -}}
+{{- end -}}
+{{- default "default" $name -}}
 {{- end -}}
 
 {{/* As controller/act/rollout_settings.py names it: one for all that may change the workload. */}}
