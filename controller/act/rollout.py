@@ -160,7 +160,7 @@ class RolloutActuator:
                 "log for the config that it took.",
             )
         refuse_too_soon(record, settings, now)
-        refuse_unfit(workload, settings.startup_seconds)
+        refuse_unfit(workload, settings.startup_seconds, settings.rollout_timeout_seconds)
         expected = expectation(decision)
         if expected is None:
             return RolloutResult(RolloutOutcome.NOTHING_TO_DO, "The decision has no prices to judge a restart by.")

@@ -1,6 +1,7 @@
 """What a workload says of itself: where its pods are described, whether it may be rolled now, how far a rollout is."""
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -8,6 +9,7 @@ from typing import Any, Final
 from controller.act.rollout_result import RolloutOutcome, RolloutStop
 from controller.plain import plain
 
+_NUMBER_OR_SHARE: Final = re.compile(r"(\d{1,9})(%?)", re.ASCII)
 PROGRESS_DEADLINE_SECONDS: Final = 600
 """The API server's default."""
 
@@ -93,8 +95,30 @@ def progress(workload: dict[str, Any], since_seconds: float = math.inf) -> Progr
     return Progress(State.GOING, counts)
 
 
-def refuse_unfit(workload: dict[str, Any], startup_seconds: float) -> None:
+def starts_in_a_row(workload: dict[str, Any]) -> int:
+    """How many times pods start one after the other in a rollout, as many at a time as the strategy allows.
+
+    ceil(replicas / (maxSurge + maxUnavailable)); shares of the replicas are rounded up for the first, and down for the
+    second.
+    """
+    replicas = replicas_of(workload)
+    strategy = _strategy(workload)
+    if strategy.get("type") == "Recreate":
+        return 1
+    surge, unavailable = ("25%", "25%") if workload["kind"] == Kind.DEPLOYMENT.value else (0, 1)
+    rolling = _rolling(strategy)
+    at_a_time = math.ceil(_count(rolling.get("maxSurge", surge), replicas))
+    at_a_time += math.floor(_count(rolling.get("maxUnavailable", unavailable), replicas))
+    return math.ceil(replicas / max(1, at_a_time))
+
+
+def refuse_unfit(workload: dict[str, Any], startup_seconds: float, timeout_seconds: float) -> None:
     """Stop unless a change of the template now would roll out, and be seen to.
+
+    Args:
+        workload: Its object.
+        startup_seconds: From a pod's start until it serves.
+        timeout_seconds: A rollout that takes longer counts as failed.
 
     Raises:
         RolloutStop: With what stands against it.
@@ -111,6 +135,11 @@ def refuse_unfit(workload: dict[str, Any], startup_seconds: float) -> None:
         raise _impossible(
             f"progressDeadlineSeconds is {deadline}, less than the {startup_seconds:g} s that a start takes: every "
             "rollout would count as failed. Raise it"
+        )
+    if (whole := starts_in_a_row(workload) * startup_seconds) > timeout_seconds:
+        raise _impossible(
+            f"its pods take {whole:g} s to start one after the other, longer than the {timeout_seconds:g} s after which "
+            "a rollout counts as failed. Raise --rollout-timeout-seconds"
         )
     now = progress(workload)
     if now.state is not State.DONE:
@@ -133,15 +162,31 @@ def other_manager(workload: dict[str, Any], ours: str) -> str | None:
 
 def _refuse_partial(workload: dict[str, Any]) -> None:
     """A part of the pods must not keep the old k, and the end of a rollout must show."""
-    strategy = workload["spec"].get("updateStrategy") or workload["spec"].get("rolloutStrategy") or {}
+    strategy = _strategy(workload)
     if strategy.get("type") == "OnDelete":
         raise _impossible("its updateStrategy is OnDelete: only RollingUpdate restarts the pods")
-    rolling = strategy.get("rollingUpdate") or strategy.get("rollingUpdateConfiguration") or {}
-    if rolling.get("partition"):
+    if _rolling(strategy).get("partition"):
         raise _impossible("its strategy has a partition: a part of the pods would keep the old k")
     status = workload.get("status") or {}
     if workload["kind"] == Kind.LEADER_WORKER_SET.value and "observedGeneration" not in status:
         raise _impossible("its status has no observedGeneration, so that no rollout can be followed: update LWS")
+
+
+def _strategy(workload: dict[str, Any]) -> dict[str, Any]:
+    """Each kind has a name of its own for it."""
+    spec = workload["spec"]
+    return spec.get("strategy") or spec.get("updateStrategy") or spec.get("rolloutStrategy") or {}
+
+
+def _rolling(strategy: dict[str, Any]) -> dict[str, Any]:
+    return strategy.get("rollingUpdate") or strategy.get("rollingUpdateConfiguration") or {}
+
+
+def _count(number_or_share: int | str, replicas: int) -> float:
+    found = _NUMBER_OR_SHARE.fullmatch(str(number_or_share))
+    if found is None:
+        return 0.0
+    return int(found[1]) * (replicas / 100 if found[2] else 1.0)
 
 
 def _deadline_seconds(workload: dict[str, Any]) -> int:

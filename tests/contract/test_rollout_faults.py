@@ -418,6 +418,11 @@ UNFIT: dict[str, tuple[dict[str, Any], RolloutOutcome, str]] = {
     "paused": (deployment(paused=True), RolloutOutcome.NOT_POSSIBLE, "kubectl rollout resume"),
     "scaled to zero": (deployment(replicas=0), RolloutOutcome.WORKLOAD_BUSY, "scaled to zero"),
     "short deadline": (deployment(progressDeadlineSeconds=60), RolloutOutcome.NOT_POSSIBLE, "less than the 300 s"),
+    "one after the other": (
+        stateful_set(replicas=20),
+        RolloutOutcome.NOT_POSSIBLE,
+        "6000 s to start one after the other, longer than the 3600 s",
+    ),
     "on delete": (stateful_set(updateStrategy={"type": "OnDelete"}), RolloutOutcome.NOT_POSSIBLE, "OnDelete"),
     "partition": (
         stateful_set(updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}),

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from contract.kubernetes_objects import deployment, stateful_set
+from contract.kubernetes_objects import deployment, leader_worker_set, stateful_set
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.act.rollout_event import event
-from controller.act.rollout_workload import State, other_manager, progress, replicas_of
+from controller.act.rollout_workload import State, other_manager, progress, replicas_of, starts_in_a_row
 
 COUNT = st.integers(0, 4)
 
@@ -36,6 +36,23 @@ def test_a_status_that_is_not_there_yet_is_a_rollout_that_goes_on() -> None:
     assert progress(thing).state is State.GOING
     thing["status"] = {"observedGeneration": 1}
     assert progress(thing).sentence == "0 of 2 replicas updated, 0 available"
+
+
+@pytest.mark.parametrize(
+    ("thing", "starts"),
+    [
+        (deployment(replicas=8), 2),  # 25% more and 25% fewer: four at a time
+        (deployment(replicas=1), 1),
+        (deployment(replicas=8, strategy={"type": "Recreate"}), 1),
+        (deployment(replicas=8, strategy={"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}), 8),
+        (deployment(replicas=10, strategy={"rollingUpdate": {"maxSurge": "11%", "maxUnavailable": "19%"}}), 4),
+        (stateful_set(replicas=8), 8),
+        (leader_worker_set(replicas=8), 8),
+    ],
+)
+def test_pods_start_as_many_at_a_time_as_the_strategy_allows(thing: dict[str, Any], starts: int) -> None:
+    """The rest wait for them."""
+    assert starts_in_a_row(thing) == starts
 
 
 def test_replicas_that_are_left_out_are_one() -> None:
