@@ -138,7 +138,7 @@ def refuse_unfit(workload: dict[str, Any], startup_seconds: float, timeout_secon
         )
     if (whole := starts_in_a_row(workload) * startup_seconds) > timeout_seconds:
         raise _impossible(
-            f"its pods take {whole:g} s to start one after the other, longer than the {timeout_seconds:g} s after which "
+            f"its pods take {whole:g} s to start one after the other, more than the {timeout_seconds:g} s after which "
             "a rollout counts as failed. Raise --rollout-timeout-seconds"
         )
     now = progress(workload)

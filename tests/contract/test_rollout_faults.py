@@ -421,7 +421,7 @@ UNFIT: dict[str, tuple[dict[str, Any], RolloutOutcome, str]] = {
     "one after the other": (
         stateful_set(replicas=20),
         RolloutOutcome.NOT_POSSIBLE,
-        "6000 s to start one after the other, longer than the 3600 s",
+        "6000 s to start one after the other, more than the 3600 s",
     ),
     "on delete": (stateful_set(updateStrategy={"type": "OnDelete"}), RolloutOutcome.NOT_POSSIBLE, "OnDelete"),
     "partition": (
