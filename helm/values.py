@@ -191,6 +191,13 @@ class ChartValues(Values):
             "limits, or the pod becomes Burstable."
         ),
     )
+    assigned_user: bool = Field(
+        False,
+        description=(
+            "Leave uid, gid and fsGroup to the platform, never root, instead of 65532: OpenShift's restricted-v2 "
+            "refuses any but the namespace's own."
+        ),
+    )
     pod_annotations: Strings = Field({}, description="For the pod of `attach: standalone`.")
     pod_labels: Strings = Field({}, description="For the pod of `attach: standalone`.")
     node_selector: Strings = Field({}, description="As in a pod, for `attach: standalone`.")

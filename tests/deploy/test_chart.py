@@ -151,6 +151,19 @@ def test_adaptive_k_runs_restricted(helm4: Tools, values: Path) -> None:
             assert not_restricted(container, spec["volumes"]) == []
 
 
+def test_the_user_can_be_left_to_the_platform(tools: Tools) -> None:
+    """OpenShift refuses any uid, gid or fsGroup but its own; everything else stays as it was."""
+    ours_alone, theirs = (
+        only(tools.render(CHART, "--values", STANDALONE, *more), "Deployment")["spec"]["template"]["spec"]
+        for more in ((), ("--set=assignedUser=true",))
+    )
+    for spec in (ours_alone, *ours(ours_alone)):
+        for name in ("runAsUser", "runAsGroup", "fsGroup"):
+            spec["securityContext"].pop(name, None)
+    assert theirs == ours_alone
+    assert theirs["securityContext"]["runAsNonRoot"] is True
+
+
 def test_the_check_of_restrictions_finds_each_loosening(helm4: Tools) -> None:
     """A check that cannot fail is worth nothing."""
     (spec,) = pod_specs(helm4.render(CHART, "--values", STANDALONE))

@@ -1,8 +1,10 @@
 {{/* What adaptive-k's containers may do: nothing. */}}
 {{- define "adaptive-k.securityContext" -}}
 runAsNonRoot: true
+{{- if not .Values.assignedUser }}
 runAsUser: 65532
 runAsGroup: 65532
+{{- end }}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
