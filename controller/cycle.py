@@ -101,8 +101,11 @@ class Cycle:
     observe_seconds: float = 0.0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = field(init=False)
+    notes: tuple[Failure, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """`failures` lists everything that went wrong, the page's failure first."""
+        """`failures` lists everything that went wrong, the page's failure first; `notes` what may be missing."""
         found = (self.failure, *(engine.failure for engine in self.engines))
         object.__setattr__(self, "failures", tuple(each for each in found if each is not None))
+        noted = (note for engine in self.engines if engine.replicas for note in engine.replicas.notes)
+        object.__setattr__(self, "notes", tuple(Failure(*each) for each in dict.fromkeys(noted)))

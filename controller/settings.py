@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from controller.fleet_options import GROUPS_MAX, FleetOptions
 from controller.model.drafter import Method
 from controller.options import ENV_PREFIX, Listen, Options, Positive, SettingsError, Url
 from controller.rollout_options import RolloutOptions
@@ -25,6 +26,10 @@ _KUBERNETES: Final = re.compile(
     rf"{ENV_PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"
 )
 """Kubernetes gives every pod variables for each Service; one named adaptive-k must not stop the sidecar."""
+
+
+FLEET_INTERVAL_SECONDS: Final = 60.0
+"""Between two passes over a fleet, unless told otherwise."""
 
 
 class Output(StrEnum):
@@ -81,22 +86,26 @@ class PolicyOptions(Options):
     )
 
 
-class RecommendOptions(PolicyOptions, ModelOptions, ServerOptions):
-    """Read one window of a server, or two saved pages, and say what k should be."""
+class RecommendOptions(FleetOptions, PolicyOptions, ModelOptions, ServerOptions):
+    """Read one window of a server, of many, or two saved pages, and say what k should be."""
 
     source: tuple[Path, ...] = Field(
         (), description="Two or more saved pages of /metrics in order of time, instead of a server."
     )
     seconds: Positive | None = Field(None, description="Time between the saved pages.")
-    window_seconds: Positive = Field(30.0, description="How long to watch a running server.")
+    window_seconds: Positive | None = Field(
+        None, description="How long to watch a running server, 30 without one; with Prometheus the last so many, 300."
+    )
     output: Output = Field(Output.TABLE, description="Form of the answer.")
     explain: bool = Field(False, description="Show where each number comes from.")
     exit_code: bool = Field(False, description="Exit with 10 when a change is recommended.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "RecommendOptions":
-        if bool(self.url) == bool(self.source):
-            raise ValueError("give either --url of a running server or --source with saved pages")
+        if bool(self.url) + bool(self.source) + bool(self.prometheus_url) != 1:
+            raise ValueError("give --url of a running server, --prometheus-url of many, or --source with saved pages")
+        if self.prometheus_url and self.output is Output.CONFIG:
+            raise ValueError("-o config is for one server: a fleet has many; -o json holds the schedule of each")
         if len(self.source) == 1:
             raise ValueError("--source needs at least two pages: one from before the window and one from after it")
         return self
@@ -106,7 +115,9 @@ class WatchOptions(PolicyOptions, ModelOptions, ServerOptions):
     """What is watched, how its k is changed live, and when."""
 
     url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server; /metrics is added.")
-    interval_seconds: Positive = Field(10.0, description="Time between two scrapes, give or take a tenth.")
+    interval_seconds: Positive = Field(
+        10.0, description="Time between two scrapes, give or take a tenth; 60 with Prometheus."
+    )
     cooldown_seconds: float = Field(60.0, ge=0, description="Least time between two changes.", allow_inf_nan=False)
     listen: Listen = Field(
         "127.0.0.1:9460", description="Where to serve the status page, /metrics, /livez, /readyz and /recommendation."
@@ -161,8 +172,45 @@ class WatchOptions(PolicyOptions, ModelOptions, ServerOptions):
         return self
 
 
-class RunOptions(RolloutOptions, WatchOptions):
-    """Watch a server for ever, log every decision and export it."""
+class RunOptions(RolloutOptions, FleetOptions, WatchOptions):
+    """Watch a server, or many, for ever, log every decision and export it."""
+
+    groups_max: int = Field(
+        GROUPS_MAX,
+        ge=1,
+        le=100_000,
+        description="Most groups that are told apart, and exported; those with the fewest servers are left out.",
+    )
+    warm_up_seconds: float = Field(
+        900.0, ge=0, allow_inf_nan=False, description="With Prometheus: learn from the last so many seconds at first."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _patient(cls, values: Any) -> Any:
+        """A store has nothing new more often than it scrapes."""
+        if isinstance(values, dict) and values.get("prometheus_url"):
+            return {"interval_seconds": FLEET_INTERVAL_SECONDS, "group_by": "namespace"} | values
+        return values
+
+    @model_validator(mode="after")
+    def _many_or_one(self) -> "RunOptions":
+        if self.prometheus_url is None:
+            return self
+        if self.mode == "apply":
+            raise ValueError(
+                "--mode apply changes k at a server, by its plugin, and Prometheus has none: run a sidecar beside each "
+                "server, or use --mode rollout for one workload"
+            )
+        if "url" in self.model_fields_set:
+            raise ValueError("give --url of one server or --prometheus-url of many, not both")
+        if self.plugin_token_file is not None:
+            raise ValueError("--plugin-token-file is for one server: the plugin is not reached at Prometheus")
+        if self.checkpoint is not None:
+            raise ValueError(
+                "--checkpoint is for one server: a fleet is learnt anew from Prometheus (--warm-up-seconds)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_workload(self) -> "RunOptions":
@@ -258,6 +306,9 @@ VERBS: Final[dict[str, type[Options]]] = {
 }
 
 
+_SOURCES: Final = frozenset({"url", "prometheus_url", "source"})
+
+
 def load(verb: str, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Options:
     """The settings of one verb.
 
@@ -273,8 +324,8 @@ def load(verb: str, flags: Mapping[str, Any], environment: Mapping[str, str] | N
     variables = os.environ if environment is None else environment
     _refuse_unknown_variables(variables)
     config = given.pop("config", None) or variables.get(CONFIG_ENV)
-    if "source" in given and "url" in VERBS[verb].model_fields:
-        given.setdefault("url", None)  # a flag beats the address of the environment or of the file
+    if given.keys() & _SOURCES and verb == "recommend":
+        given = {"url": None, "prometheus_url": None, "source": ()} | given  # a flag beats the environment and the file
     options = VERBS[verb]
     # a class of its own carries the file's values, so that no state is shared between two loads
     bound = type(options.__name__, (options,), {"from_file": _yaml(Path(config)) if config else {}, "__doc__": None})

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from controller.listener import Listener
 from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Client
 from controller.observe.prometheus.history import History
@@ -105,3 +107,13 @@ def _matches(selector: str, labels: Mapping[str, str]) -> bool:
         if not good:
             return False
     return True
+
+
+@contextmanager
+def serving(store: StoreDouble) -> Iterator[str]:
+    """The API on the loopback; its address."""
+    listener = Listener(store.application, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{listener.port}"
+    finally:
+        listener.close()

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from dataclasses import replace
 from typing import Final
 
 from controller.clock import Clock, SystemClock
@@ -10,13 +11,22 @@ from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
 from controller.decide.decision import Action
+from controller.observe.errors import ObserveError
 from controller.observe.source import MetricsSource, ReplaySource
 from controller.plain import plain
 from controller.reason import Reason
 from controller.report.document import document, speculative_config
+from controller.report.fleet import fleet_table
+from controller.report.stake import ranked
 from controller.report.table import table
 from controller.settings import Output, RecommendOptions
 
+WATCH_SECONDS: Final = 30.0
+"""How long one server is watched."""
+FLEET_SECONDS: Final = 300.0
+"""How far back a store is asked: a window holds many scrapes, which are 15 to 60 s apart."""
+TOLD_MAX: Final = 10
+"""Failures that are told beside the answer; a fleet may have many, and its table names them all."""
 NOT_ENOUGH: Final = frozenset(
     {
         Reason.WARMING_UP,
@@ -31,16 +41,21 @@ NOT_ENOUGH: Final = frozenset(
 def recommend(options: RecommendOptions) -> int:
     """Watch a window, or read the saved pages, and print what k should be."""
     clock = SystemClock()
-    loop = controller(options, _source(options, clock), clock)
+    try:
+        source = _source(options, clock)
+    except ObserveError as error:
+        say(f"controller recommend: {error.message}")
+        return FAILED
+    loop = controller(options, source, clock)
     cycle = loop.step()
     windows = max(1, len(options.source) - 1)
     for _ in range(windows):
         if cycle.failure is not None or _without_speculation(cycle):
             break
-        if not options.source:
-            _watch(options.window_seconds, clock)
+        if options.url:
+            _watch(options.window_seconds or WATCH_SECONDS, clock)
         cycle = loop.step()
-    for failure in cycle.failures:
+    for failure in (*cycle.failures, *cycle.notes)[:TOLD_MAX]:
         say(f"controller recommend: {failure.message}")
     answer = _written(cycle, options)
     if answer:
@@ -53,9 +68,23 @@ def recommend(options: RecommendOptions) -> int:
 def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
     if options.source:
         return ReplaySource(options.source, options.seconds, options.page_limit_bytes)
+    if options.prometheus_url:
+        return _fleet(options)
     from controller.commands.connection import http_source  # noqa: PLC0415  # a sixth of the start-up time
 
     return http_source(options, clock)
+
+
+def _fleet(options: RecommendOptions) -> MetricsSource:
+    """Two instants of the store: the beginning and the end of the window."""
+    from controller.commands.fleet import grouping, history  # noqa: PLC0415  # only where there is a store
+    from controller.observe.prometheus.fleet import Fleet  # noqa: PLC0415
+    from controller.observe.prometheus.source import PastSource  # noqa: PLC0415
+
+    store = history(options)
+    now = store.now()
+    since = now - (options.window_seconds or FLEET_SECONDS)
+    return PastSource(store, Fleet(grouping(options)), (since, now))
 
 
 def _without_speculation(cycle: Cycle) -> bool:
@@ -78,16 +107,23 @@ def _watch(seconds: float, clock: Clock) -> None:
 def _written(cycle: Cycle, options: RecommendOptions) -> str:
     match options.output:
         case Output.JSON:
-            return json.dumps(document(cycle), indent=2)
+            return json.dumps(document(_in_order(cycle, options)), indent=2)
         case Output.YAML:
             import yaml  # noqa: PLC0415  # only here
 
-            return yaml.safe_dump(document(cycle), sort_keys=False).rstrip()
+            return yaml.safe_dump(document(_in_order(cycle, options)), sort_keys=False).rstrip()
         case Output.CONFIG:
             configs = (speculative_config(engine, options.method) for engine in cycle.engines)
             return "\n".join(json.dumps(config) for config in configs if config)
+        case Output.TABLE if options.prometheus_url:
+            return fleet_table(cycle, options.method, explained=options.explain) if cycle.engines else ""
         case Output.TABLE:
             return table(cycle, options.method, explained=options.explain)
+
+
+def _in_order(cycle: Cycle, options: RecommendOptions) -> Cycle:
+    """Of a fleet the most to gain first; the engines of one server as its page has them."""
+    return replace(cycle, engines=ranked(cycle.engines)) if options.prometheus_url else cycle
 
 
 def _explain_missing_config(cycle: Cycle) -> None:
@@ -97,7 +133,9 @@ def _explain_missing_config(cycle: Cycle) -> None:
 
 
 def _exit_code(cycle: Cycle, *, tell_change: bool) -> int:
-    if cycle.failures or not cycle.engines:
+    failed = [engine.failure for engine in cycle.engines if engine.failure]
+    fleet = any(engine.replicas for engine in cycle.engines)
+    if cycle.failure or not cycle.engines or (len(failed) == len(cycle.engines) if fleet else failed):
         return FAILED
     if all(engine.decision.reason in NOT_ENOUGH for engine in cycle.engines):
         return NO_EVIDENCE

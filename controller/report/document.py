@@ -14,7 +14,9 @@ from controller.decide.mix import WorkloadAnswer
 from controller.model.drafter import FIXED_K
 from controller.model.economics import Score
 from controller.model.step_time import StepTime
+from controller.observe.snapshot import Replicas
 from controller.report.explain import drafter_seconds, step_origin, tokens_origin
+from controller.report.stake import stake, totals
 
 VERSION: Final = 1
 """Raised when a key changes its meaning or disappears; new keys do not raise it."""
@@ -24,11 +26,13 @@ def document(cycle: Cycle) -> dict[str, Any]:
     """A cycle as plain values, ready for JSON or YAML."""
     return {
         "schema": VERSION,
+        "fleet": _fleet(cycle),
         "servers": [_server(engine) for engine in cycle.engines],
         "errors": [
             *([_error(cycle.failure)] if cycle.failure else []),
             *(
-                _error(engine.failure) | {"model_name": engine.model_name, "engine": engine.engine}
+                _error(engine.failure)
+                | {"model_name": engine.model_name, "engine": engine.engine, "labels": dict(engine.labels)}
                 for engine in cycle.engines
                 if engine.failure
             ),
@@ -67,6 +71,9 @@ def _server(engine: EngineCycle) -> dict[str, Any]:
     return {
         "model_name": engine.model_name,
         "engine": engine.engine,
+        "labels": dict(engine.labels),
+        "replicas": _replicas(engine.replicas),
+        **_stake(engine),
         "k_max": engine.k_max,
         "k_effective": decision.k_now,
         "mean_acceptance_length": window.mean_acceptance_length if window else None,
@@ -88,6 +95,44 @@ def _server(engine: EngineCycle) -> dict[str, Any]:
         "step_time": _step_time(engine.step_time),
         "workloads": [_workload(each) for each in engine.workloads],
         "control": _control(engine),
+    }
+
+
+def _fleet(cycle: Cycle) -> dict[str, Any] | None:
+    """Totals over many servers, and what is missing from the answer; None where one server is read directly."""
+    if not any(engine.replicas for engine in cycle.engines):
+        return None
+    found = totals(cycle.engines)
+    return {
+        "rows": found.rows,
+        "engines": found.engines,
+        "decoded_tokens_per_second": found.tokens_per_second,
+        "losing": found.losing,
+        **_bounded("lost_tokens_per_second", found.lost),
+        "changes": found.changes,
+        **_bounded("gain_tokens_per_second", found.to_gain),
+        "uncertain_gain_tokens_per_second": found.uncertain,
+        "notes": [_error(each) for each in cycle.notes],
+    }
+
+
+def _replicas(replicas: Replicas | None) -> dict[str, Any] | None:
+    if replicas is None:
+        return None
+    return {
+        "known": replicas.known,
+        "counted": replicas.counted,
+        "left_out": {reason.value: count for reason, count in replicas.left_out},
+        "message": replicas.message or None,
+    }
+
+
+def _stake(engine: EngineCycle) -> dict[str, Any]:
+    at = stake(engine)
+    return {
+        "decoded_tokens_per_second": at.tokens_per_second if at else None,
+        **_bounded("gain_tokens_per_second", at.to_gain if at else None),
+        **_bounded("lost_tokens_per_second", at.lost if at else None),
     }
 
 

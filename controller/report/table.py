@@ -14,7 +14,8 @@ from controller.report.explain import explain
 def table(cycle: Cycle, method: str | None = None, *, explained: bool = False) -> str:
     """A cycle in words and a table for each engine; engines of which only a failure is known are left out."""
     known = (engine for engine in cycle.engines if engine.window is not None or not cycle.failures)
-    return "\n\n".join(_engine(engine, method, explained=explained) for engine in known)
+    titled = ((each, f"{plain(each.model_name)} (engine {plain(each.engine)})") for each in known)
+    return "\n\n".join(engine_text(each, title, method, explained=explained) for each, title in titled)
 
 
 def line(engine: EngineCycle) -> str:
@@ -34,9 +35,9 @@ def line(engine: EngineCycle) -> str:
     )
 
 
-def _engine(engine: EngineCycle, method: str | None, *, explained: bool) -> str:
+def engine_text(engine: EngineCycle, title: str, method: str | None, *, explained: bool) -> str:
+    """One engine in full, under a title."""
     decision = engine.decision
-    title = f"{plain(engine.model_name)} (engine {plain(engine.engine)})"
     lines = [title, "=" * len(title), *_facts(engine)]
     if decision.scores:
         lines += ["", *_scores(engine)]

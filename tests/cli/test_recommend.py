@@ -73,6 +73,9 @@ def test_without_an_interval_only_the_rates_are_unknown(command: Command) -> Non
     """Null, never 0, and the same answer."""
     timed, untimed = (document(command, "--source", *NGRAM_WINDOW, *more) for more in (("--seconds", 30), ()))
     (one,), (other,) = timed["servers"], untimed["servers"]
+    for rate in ("decoded", "gain", "gain_low", "gain_high", "lost", "lost_low", "lost_high"):
+        name = f"{rate.partition('_')[0]}_tokens_per_second{rate.removeprefix(rate.partition('_')[0])}"
+        assert (one.pop(name) is None, other.pop(name)) == (False, None)
     assert other["window"].pop("seconds") is None
     assert other["window"].pop("generated_tokens_per_second") is None
     del one["window"]["seconds"], one["window"]["generated_tokens_per_second"]
@@ -200,8 +203,8 @@ def test_a_stated_k_is_used_where_the_counters_cannot_tell(command: Command) -> 
 
 
 USAGE_ERRORS = {
-    "no server": ((), "give either --url of a running server or --source with saved pages"),
-    "both": (("--url", "http://x", "--source", "a", "b"), "give either --url"),
+    "no server": ((), "give --url of a running server, --prometheus-url of many, or --source with saved pages"),
+    "both": (("--url", "http://x", "--source", "a", "b"), "give --url of a running server"),
     "one page": (("--source", "a"), "at least two pages"),
     "no scheme": (("--url", "localhost:8000"), "an address like http://127.0.0.1:8000"),
     "blank in the address": (("--url", "http://a b"), "an address like http://127.0.0.1:8000"),

@@ -21,6 +21,8 @@ TOGETHER = {
     "mode": {"plugin-token-file": "/token", "rollout-kind": "Deployment", "rollout-name": "vllm"},
     "objective": {"tpot-target-ms": 30},
     "ttl-seconds": {"interval-seconds": 1},
+    "username-file": {"password-file": "/password"},
+    "password-file": {"username-file": "/username"},
 }
 """What some options need beside them."""
 
@@ -64,6 +66,8 @@ def fitting(schema: dict[str, Any]) -> list[Any]:
             "^\\S+:": "[::]:9460",
             "^[a-z0-9]": "a-0",
             "^[-._A-Z": "A_0",
+            "^[a-zA-Z_]": "namespace,pod",
+            r"^\s*\{?": 'namespace="llm",job=~"v.*"',
         }
         return next(([text] for start, text in chosen.items() if start in schema.get("pattern", "")), ["a/b"])
     edges = [schema[edge] for edge in ("minimum", "maximum", "default") if edge in schema]

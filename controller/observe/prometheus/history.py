@@ -46,7 +46,7 @@ class History:
     """The servers that match, in one store."""
 
     def __init__(self, client: Client, match: str = "") -> None:
-        """Asks for nothing yet; `match` is what stands between the braces of a selector, see `selector.checked`."""
+        """Asks for nothing yet; `match` is what stands between the braces of a selector."""
         self._client = client
         self._match = match
 

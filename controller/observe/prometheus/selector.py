@@ -1,34 +1,6 @@
-"""Which servers, as the operator says it: label matchers, made into queries."""
-
-import re
-from typing import Final
+"""Which servers, made into queries; `match` is what stands between the braces of a selector."""
 
 from controller.observe.vllm_metrics import ALWAYS, PREFIXES
-
-_STRING: Final = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`"
-_MATCHER: Final = rf"\s*[a-zA-Z_][a-zA-Z0-9_]*\s*(?:=~|!~|!=|=)\s*(?:{_STRING})\s*"
-_MATCHERS: Final = re.compile(rf"(?:{_MATCHER}(?:,{_MATCHER})*,?\s*)?")
-LABEL: Final = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
-"""A label's name."""
-
-
-def checked(match: str) -> str:
-    """Label matchers without braces around them.
-
-    >>> checked('{namespace="llm", pod=~"chat-.*"}')
-    'namespace="llm", pod=~"chat-.*"'
-
-    Raises:
-        ValueError: It is not a list of matchers, or names a metric.
-    """
-    found = match.strip()
-    if found.startswith("{") and found.endswith("}"):
-        found = found[1:-1].strip()
-    if not _MATCHERS.fullmatch(found) or "__name__" in found:
-        raise ValueError(
-            'matchers as between the braces of a selector are expected, such as namespace="llm",job=~"vllm.*"'
-        )
-    return found.rstrip(", ")
 
 
 def selector(name: str, match: str) -> str:
