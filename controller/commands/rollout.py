@@ -10,7 +10,8 @@ from typing import Any, Final
 from controller.act.rollout import RolloutActuator
 from controller.act.rollout_api import SERVICE_ACCOUNT, ApiServer, in_cluster
 from controller.act.rollout_orders import RolloutOrders
-from controller.act.rollout_result import RolloutOutcome, RolloutResult, RolloutStop
+from controller.act.rollout_place import FLAGS
+from controller.act.rollout_result import Edit, Patch, RolloutOutcome, RolloutResult, RolloutStop
 from controller.act.rollout_settings import HOUR_SECONDS, RolloutSettings
 from controller.act.rollout_workload import Kind
 from controller.clock import Clock
@@ -96,10 +97,29 @@ class Teller:
         self._told = news
         more: dict[str, Any] = {}
         if result.edit is not None:
-            more |= {"before": result.edit.before, "after": result.edit.after, "patch": result.patch}
+            more |= {"before": result.edit.before, "after": result.edit.after, "patch": _shown(result)}
         if result.warnings:
             more["warnings"] = result.warnings
         event("rollout", self._clock.unix_seconds(), outcome=result.outcome.value, **more, message=result.sentence)
+
+
+def _shown(result: RolloutResult) -> Patch:
+    """The patch as it is sent, but for what stands around the config in a shell script: that may hold a token."""
+    edit = result.edit
+    assert edit is not None
+    return tuple(
+        operation | {"value": _without_surroundings(operation["value"], edit)}
+        if operation["path"] == edit.pointer
+        else operation
+        for operation in result.patch
+    )
+
+
+def _without_surroundings(whole: str, edit: Edit) -> str:
+    config = edit.before if edit.before in whole else edit.after
+    before, _, after = whole.partition(config)
+    argument = before in {f"{flag}=" for flag in FLAGS}
+    return f"{before if argument else before and '…'}{config}{after and '…'}"
 
 
 def _identity(listen: str) -> str:

@@ -15,7 +15,7 @@ from contract.kubernetes_objects import CONFIG, NAME, NAMESPACE, config_of, depl
 from fakes import ManualClock
 from running import Running, running
 
-from controller.act.rollout_result import RolloutOutcome, RolloutResult
+from controller.act.rollout_result import Edit, RolloutOutcome, RolloutResult
 from controller.act.rollout_settings import RolloutSettings
 from controller.act.rollout_workload import Kind
 from controller.commands.exit_codes import OK, USAGE
@@ -188,6 +188,34 @@ def test_the_options_reach_the_rollout_in_its_own_units(tmp_path: Path) -> None:
     assert settings(interval_seconds=2).lease_seconds == 60
     assert settings(rollout_namespace="other").namespace == "other"
     assert settings(listen="[::]:9999").identity == f"{gethostname()}:9999"
+
+
+@pytest.mark.parametrize(
+    ("whole", "shown"),
+    [
+        ("{}", ("{}", '{"k":1}')),
+        ("--speculative-config={}", ("--speculative-config={}", '--speculative-config={"k":1}')),
+        ("export HF_TOKEN=hf_secret && vllm serve m -sc '{}' --api-key secret", ("…{}…", '…{"k":1}…')),
+    ],
+)
+def test_what_stands_around_the_config_in_a_script_is_not_logged(
+    caplog: pytest.LogCaptureFixture, whole: str, shown: tuple[str, str]
+) -> None:
+    """It may hold a token; the patch that is sent has all of it."""
+    caplog.set_level("INFO", "adaptive_k")
+    edit = Edit("/a", "{}", '{"k":1}')
+    name = {"op": "test", "path": "/name", "value": "vllm"}
+    patch = (
+        name,
+        {"op": "test", "path": "/a", "value": whole},
+        {"op": "replace", "path": "/a", "value": whole.replace("{}", '{"k":1}')},
+    )
+    Teller(ManualClock()).tell(RolloutResult(RolloutOutcome.DRY_RUN, "So.", edit, patch))
+    (record,) = caplog.records
+    logged = json.loads(record.message)["patch"]
+    assert logged[0] == name
+    assert tuple(each["value"] for each in logged[1:]) == shown
+    assert "secret" not in record.message
 
 
 def test_what_lasts_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
