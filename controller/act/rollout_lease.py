@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from controller.act import rollout_shape as shape
 from controller.act.rollout_api import KubernetesApi
 from controller.act.rollout_result import RolloutOutcome, RolloutStop
 from controller.act.rollout_time import micro_time
@@ -37,7 +38,7 @@ class Lease:
         Raises:
             RolloutStop: Another replica holds it, or was faster; or the API server fails.
         """
-        found = self._api.find(self._path)
+        found = self._find()
         now = self._clock.monotonic_seconds()
         if found is None:
             self._create()
@@ -59,10 +60,16 @@ class Lease:
         Raises:
             RolloutStop: The API server fails; the Lease then runs out by itself.
         """
-        found = self._api.find(self._path)
+        found = self._find()
         if found is None or _spec(found).get("holderIdentity") != self._identity:
             return
         self._write(found, _spec(found) | {"holderIdentity": "", "renewTime": self._time_of_day()})
+
+    def _find(self) -> dict[str, Any] | None:
+        found = self._api.find(self._path)
+        if found is not None:
+            shape.refuse_misshapen(found, shape.Lease, self._path)
+        return found
 
     @property
     def _path(self) -> str:

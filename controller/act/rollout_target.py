@@ -8,7 +8,8 @@ from controller.act.rollout_place import Place
 from controller.act.rollout_record import Record, annotation_operations
 from controller.act.rollout_result import Patch, RolloutOutcome, RolloutStop
 from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_workload import State, progress, templates_of
+from controller.act.rollout_shape import Workload, refuse_misshapen
+from controller.act.rollout_workload import State, progress
 from controller.clock import Clock
 
 
@@ -31,17 +32,14 @@ class Target:
             RolloutStop: It cannot be had, or is not what it should be.
         """
         found = self._api.get(self._path)
-        try:
-            kind, name = found["kind"], found["metadata"]["name"]
-            lists = all(isinstance(each["spec"]["containers"], list) for _, each in templates_of(found))
-            whole = lists and {"generation", "resourceVersion", "uid"} <= found["metadata"].keys()
-        except (KeyError, TypeError, AttributeError):
-            kind, name, whole = None, None, False
-        if not whole or (kind, name) != (self._settings.kind.value, self._settings.name):
+        metadata = found.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if (found.get("kind"), name) != (self._settings.kind.value, self._settings.name):
             raise RolloutStop(
                 RolloutOutcome.API_ERROR,
                 f"The answer to GET {self._path} is no {self._settings.kind.value}: check the API server's address.",
             )
+        refuse_misshapen(found, Workload, self._path)
         return found
 
     def news(self, workload: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +49,7 @@ class Target:
         version = workload["metadata"]["resourceVersion"]
         try:
             for found in self._api.watch(self._collection, self._settings.name, version, self._settings.watch_seconds):
+                refuse_misshapen(found, Workload, self._path)
                 workload = found
                 if progress(workload).state is not State.GOING:
                     break

@@ -1,6 +1,7 @@
 """Whatever the API server does, nothing crashes, nothing is half changed, and the outcome has a name and a remedy."""
 
 import copy
+import json
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -480,3 +481,46 @@ def test_an_answer_that_is_another_object_is_refused(tmp_path: Path) -> None:
             result = found.act()
             assert result.outcome is RolloutOutcome.API_ERROR
             assert "is no Deployment" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spec", "template", "spec", "containers", 0, "name"), None),
+        (("spec", "template", "spec", "containers", 0, "args"), [1]),
+        (("spec", "template", "spec", "containers", 0), "vllm"),
+        (("spec", "replicas"), "two"),
+        (("spec", "progressDeadlineSeconds"), None),
+        (("metadata", "managedFields"), 0.5),
+        (("metadata", "annotations"), []),
+        (("metadata", "uid"), 7),
+        (("status", "conditions"), [None]),
+        (("status", "updatedReplicas"), "1"),
+    ],
+)
+def test_a_workload_that_kubernetes_would_not_tell_is_refused_by_the_field(
+    tmp_path: Path, path: tuple[Any, ...], value: object
+) -> None:
+    """What stands in an API server's place may answer anything; the next true answer is acted on."""
+    body = deployment()
+    holder: Any = body
+    for part in path[:-1]:
+        holder = holder[part]
+    holder[path[-1]] = value
+    with bench(tmp_path) as found:
+        found.double.faults.append(Fault("get", answer(json.dumps(body).encode())))
+        result = found.act()
+        assert result.outcome is RolloutOutcome.API_ERROR
+        assert ".".join(map(str, path)) in result.sentence
+        found.clock.advance(3600.0)
+        assert found.act().outcome is RolloutOutcome.STARTED
+
+
+def test_a_lease_that_kubernetes_would_not_tell_is_refused_by_the_field(tmp_path: Path) -> None:
+    """Nothing is changed without it."""
+    with bench(tmp_path) as found:
+        found.double.faults.append(Fault("get", answer(b'{"spec": {"leaseDurationSeconds": "15"}}'), about="leases"))
+        result = found.act()
+        assert result.outcome is RolloutOutcome.API_ERROR
+        assert "spec.leaseDurationSeconds" in result.sentence
+        assert config_of(found.workload) == CONFIG
