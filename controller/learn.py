@@ -1,6 +1,7 @@
 """What one window teaches: counts of drafts by position, by workload, and step times."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from controller.memory import Learnt
 from controller.model.acceptance import Acceptance, estimate
@@ -10,6 +11,9 @@ from controller.model.evidence import AcceptanceEvidence, counts_of, exact_count
 from controller.model.step_table import StepTable
 from controller.model.step_time import StepTime, fit
 from controller.sight import Sight
+
+WORKLOADS_KEPT: Final = 128
+"""Those seen last: twice the slots of the plugin, and clients choose the names."""
 
 
 def learn(known: Learnt, sight: Sight) -> Learnt:
@@ -25,8 +29,8 @@ def learn(known: Learnt, sight: Sight) -> Learnt:
         per_workload = dict(known.workloads)
         for each in measured.workloads:
             fresh = exact_counts_of((each,), measured.steps, drafting, k_max, decoded)
-            per_workload[each.name] = observed(per_workload.get(each.name), fresh)
-        known = replace(known, workloads=tuple(per_workload.items()))
+            per_workload[each.name] = observed(per_workload.pop(each.name, None), fresh)
+        known = replace(known, workloads=tuple(per_workload.items())[-WORKLOADS_KEPT:])
         table = _with_steps(known.table, sight, counts) if measured.steps else known.table.with_window(window)
     if window.drafts <= 0 and window.request_steps > 0:
         evidence = evidence.aged()

@@ -185,5 +185,30 @@ BAD_SUCCESSORS: Final[dict[str, tuple[Snapshot, Reason, str]]] = {
         Reason.COUNTERS_DISAGREE,
         "contradict",
     ),
+    "more drafted than k_max allows": (
+        replace(after(after(after(snapshot()))), draft_tokens=1e6),
+        Reason.COUNTERS_DISAGREE,
+        "in 4000 drafts of at most 4",
+    ),
+    "more than any server counts": (
+        replace(after(after(after(snapshot()))), prompt_tokens=1e15),
+        Reason.COUNTERS_DISAGREE,
+        "prompt_tokens rose by 1e+15",
+    ),
+    "a step of hours": (
+        replace(after(after(after(snapshot()))), latency_seconds=1e9),
+        Reason.COUNTERS_DISAGREE,
+        "a step took 250000 s",
+    ),
+    "a step of nothing": (
+        replace(after(after(after(snapshot()))), latency_seconds=80.0 + 1e-9),
+        Reason.COUNTERS_DISAGREE,
+        "a step took",
+    ),
+    "a batch of millions": (
+        replace(after(after(after(snapshot()))), steps=2000.0 + 2e-3),
+        Reason.COUNTERS_DISAGREE,
+        "requests at once",
+    ),
 }
 """What may not follow `after(after(snapshot()))`, why, and words of the sentence."""

@@ -8,13 +8,18 @@ from annotated_types import Interval, MaxLen
 ENTRIES_MAX: Final = 8192
 """More ranges, workloads or step classes than any engine has: such a document is refused."""
 
+COUNT_MAX: Final = 1e13
+BATCH_MAX: Final = 1e6
+STEP_SECONDS: Final = (1e-7, 1e4)
+"""What no server exceeds from one reading to the next: counts, requests in a step, seconds of a step."""
+
 TEXT_MAX: Final = 256
 """Longer names are refused, too."""
 
 # the limits are checked by `controller.observe.plugin`, which reads these values from JSON
 Count = Annotated[float, Interval(ge=0, le=2**63)]
 K = Annotated[int, Interval(ge=0, le=4096)]
-Batch = Annotated[int, Interval(ge=1, le=1_000_000)]
+Batch = Annotated[int, Interval(ge=1, le=int(BATCH_MAX))]
 Text = Annotated[str, MaxLen(TEXT_MAX)]
 Ranges = Annotated[tuple[tuple[Batch, Batch, K], ...], MaxLen(ENTRIES_MAX)]
 Counts = Annotated[tuple[Count, ...], MaxLen(4096)]
@@ -112,7 +117,8 @@ class Speculation:
 def measured_between(before: Speculation | None, after: Speculation | None) -> Measured | None:
     """What was counted between two documents of the same start of an engine; None when that cannot be told.
 
-    A count that fell means that the documents do not belong together: nothing is taken from them.
+    A count that fell means that the documents do not belong together, and one that cannot be, that they are no
+    plugin's: nothing is taken from them.
     """
     if before is None or after is None or before.boot_id != after.boot_id:
         return None
@@ -120,7 +126,30 @@ def measured_between(before: Speculation | None, after: Speculation | None) -> M
         return None
     workloads = _workloads(before.measured, after.measured)
     steps = _steps(before.measured, after.measured)
-    return None if workloads is None or steps is None else Measured(workloads, steps)
+    if workloads is None or steps is None or not (all(map(_verified, workloads)) and all(map(_run, steps))):
+        return None
+    return Measured(workloads, steps)
+
+
+def _verified(each: WorkloadCounts) -> bool:
+    """Whether the counts can be drafts: accepted of judged, judged of drafted, drafted of all."""
+    positions = zip(each.accepted, each.judged, each.drafted, strict=False)
+    return (
+        len(each.accepted) == len(each.judged) == len(each.drafted)
+        and 1 <= each.drafts <= COUNT_MAX
+        and all(accepted <= judged <= drafted <= each.drafts for accepted, judged, drafted in positions)
+    )
+
+
+def _run(each: StepCounts) -> bool:
+    """Whether the counts can be engine steps of their batch class; a stopped engine may leave a step without a time."""
+    mean, batch = each.seconds / each.steps, each.request_steps / each.steps
+    return (
+        1 <= each.steps <= COUNT_MAX
+        and each.batch_min <= batch <= each.batch_max
+        and (each.seconds == 0 or STEP_SECONDS[0] <= mean <= STEP_SECONDS[1])
+        and max(each.tokens, each.prompt_tokens) / each.steps <= COUNT_MAX / BATCH_MAX
+    )
 
 
 def _workloads(before: Measured, after: Measured) -> tuple[WorkloadCounts, ...] | None:

@@ -7,8 +7,11 @@ from typing import Final
 
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
+from controller.observe.speculation import BATCH_MAX, COUNT_MAX, STEP_SECONDS
 from controller.reason import Reason
 
+LEAST_COUNT: Final = 1e-3
+"""What counts are divided by must be more than this: less than one event is none, and ratios stay finite."""
 PER_TOKEN_TOLERANCE: Final = 0.02
 """A latency histogram counts tokens rather than request-steps when its count is within this of the decoded tokens."""
 NO_NEW_SAMPLES: Final = (
@@ -214,6 +217,10 @@ def _refuse_contradiction(window: Window, engines: int) -> None:
         what = f"{window.accepted_tokens:g} drafts were accepted of {window.draft_tokens:g} drafted"
     elif by_position and by_position[0] > window.drafts + slack:
         what = f"{by_position[0]:g} first drafts were accepted in {window.drafts:g} steps with a draft"
+    elif by_position and window.draft_tokens > window.drafts * len(by_position) + slack:
+        what = f"{window.draft_tokens:g} tokens were drafted in {window.drafts:g} drafts of at most {len(by_position)}"
+    elif (impossible := _impossible(window)) is not None:
+        what = impossible
     else:
         return
     raise ObserveError(
@@ -223,5 +230,20 @@ def _refuse_contradiction(window: Window, engines: int) -> None:
     )
 
 
+def _impossible(window: Window) -> str | None:
+    """What no server does, however its counters fit together; None when there is nothing."""
+    counted = next((name for name in _COUNTERS if getattr(window, name) > COUNT_MAX), None)
+    step_seconds, batch = window.step_seconds, window.decode_batch
+    if counted is not None:
+        return f"{counted} rose by {getattr(window, counted):g}"
+    if batch is not None and max(batch, window.running, window.waiting) > BATCH_MAX:
+        return f"{max(batch, window.running, window.waiting):g} requests at once"
+    if step_seconds and not STEP_SECONDS[0] <= step_seconds <= STEP_SECONDS[1]:
+        return f"a step took {step_seconds:g} s"
+    if window.steps > 0 and window.prompt_tokens / window.steps > COUNT_MAX / BATCH_MAX:
+        return f"a step read {window.prompt_tokens / window.steps:g} prompt tokens"
+    return None
+
+
 def _ratio(numerator: float, denominator: float) -> float | None:
-    return numerator / denominator if denominator > 0 else None
+    return numerator / denominator if denominator > LEAST_COUNT else None

@@ -1,10 +1,12 @@
 """A window teaches what it measured, by the plugin's counts where there are any, and ages what it did not see."""
 
+from dataclasses import replace
+
 import pytest
 from windows import window
 
 from controller.decide.present import Present
-from controller.learn import learn
+from controller.learn import WORKLOADS_KEPT, learn
 from controller.memory import Learnt
 from controller.model.drafter import HEAD, Drafting
 from controller.model.evidence import AcceptanceEvidence
@@ -80,3 +82,14 @@ def test_an_idle_window_teaches_nothing_and_ages_nothing() -> None:
     known = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
     idle = window((0.0, 0.0), drafts=0, request_steps=0)
     assert learn(known, sight(idle, Measured((), ()))) == known
+
+
+def test_clients_that_invent_names_do_not_fill_the_memory() -> None:
+    """Workloads come and go in the plugin's slots for weeks: those seen last are kept."""
+    known = Learnt()
+    for number in range(3 * WORKLOADS_KEPT):
+        one = replace(CODE, name=f"invented-{number}")
+        known = learn(known, sight(DRAFTED, Measured((one, PROSE), STEPS)))
+    names = [name for name, _ in known.workloads]
+    assert len(names) == WORKLOADS_KEPT
+    assert {"prose", f"invented-{3 * WORKLOADS_KEPT - 1}"} <= set(names)

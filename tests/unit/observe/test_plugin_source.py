@@ -428,6 +428,28 @@ def test_a_count_of_steps_that_fell_makes_all_of_it_void(part: str) -> None:
     assert measured_between(counted({"steps": [steps(3, 2)]}), counted({"steps": [late]})) is None
 
 
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"workloads": [workload("chat", 9) | {"judged": [45, 60, 18]}]},
+        {"workloads": [workload("chat", 9) | {"accepted": [46, 18, 9]}]},
+        {"workloads": [workload("chat", 9) | {"drafts": 1}]},
+        {"workloads": [workload("chat", 9) | {"drafts": 1e15}]},
+        {"workloads": [workload("chat", 9) | {"accepted": [27, 18]}]},
+        {"steps": [steps(3, 9) | {"request_steps": 900}]},
+        {"steps": [steps(3, 9) | {"seconds": 1e9}]},
+        {"steps": [steps(3, 9) | {"seconds": 1e-300}]},
+        {"steps": [steps(3, 9) | {"tokens": 1e12}]},
+        {"steps": [steps(3, 1) | {"steps": 0.1, "request_steps": 0.2}]},
+    ],
+)
+def test_counts_that_no_engine_could_have_are_not_taken(late: dict[str, Any]) -> None:
+    """More accepted than judged, a step of years: whatever answers there, the page tells what it can."""
+    empty = counted({"workloads": [], "steps": []})
+    assert measured_between(empty, counted({"workloads": [workload("chat", 9)], "steps": [steps(3, 9)]}))
+    assert measured_between(empty, counted({"workloads": [], "steps": []} | late)) is None
+
+
 COUNT = st.integers(0, 4).map(float)
 BY_POSITION = st.lists(COUNT, max_size=2).map(tuple)
 COUNTED = st.builds(
