@@ -1,14 +1,19 @@
-"""An HTTP port in threads of its own, that closes without a trace."""
+"""An HTTP port in threads of its own, that nobody can hold up, and that closes without a trace."""
 
 import logging
 import socket
 import threading
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 from wsgiref.types import WSGIApplication
 
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import WSGITask
+
+CONNECTIONS: Final = 100
+SPARE: Final = 16
+"""Connections beyond `CONNECTIONS`, while every one of them has a request in work."""
+HEADER_BYTES_MAX: Final = 16 * 1024
 
 
 class _Task(WSGITask):
@@ -21,9 +26,20 @@ class _Task(WSGITask):
 
 
 class _Channel(HTTPChannel):
-    """A connection."""
+    """A connection that takes the place of the oldest idle one when there are too many.
+
+    Whoever holds connections open, silent or byte by byte, holds up nobody: a probe gets in, and is answered long
+    before its own turn to go comes.
+    """
 
     task_class = _Task
+
+    def __init__(self, server: Any, *arguments: Any, **more: Any) -> None:
+        super().__init__(server, *arguments, **more)
+        if len(server.active_channels) > CONNECTIONS:  # in the order of their coming
+            idle = (each for each in server.active_channels.values() if not each.requests and each is not self)
+            if (oldest := next(idle, None)) is not None:
+                oldest.handle_close()
 
 
 class Listener:
@@ -37,8 +53,14 @@ class Listener:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
         self._polled: dict[int, Any] = {}
+        bounds: dict[str, Any] = {
+            "threads": 4,
+            "connection_limit": CONNECTIONS + SPARE,
+            "max_request_header_size": HEADER_BYTES_MAX,
+            "asyncore_use_poll": True,  # select knows no file numbered above 1023
+        }
         self._http: Any = cast(  # the stubs take its trigger for a number, and know no channels
-            "Any", create_server(application, map=self._polled, sockets=[listening], **{"threads": 4, **adjustments})
+            "Any", create_server(application, map=self._polled, sockets=[listening], **{**bounds, **adjustments})
         )
         self._http.channel_class = _Channel
         self._thread = threading.Thread(target=self._http.run, name="http", daemon=True)

@@ -17,7 +17,6 @@ from controller.serve.page_view import About
 from controller.serve.telemetry import Telemetry
 
 THREADS: Final = 4
-CONNECTIONS: Final = 100
 IDLE_SECONDS: Final = 10
 """A connection that sends nothing for this long is closed, so that slow clients do not use the port up."""
 LIVE_INTERVALS: Final = 5.0
@@ -45,7 +44,6 @@ class Server:
             host.strip("[]"),
             int(port),
             threads=THREADS,
-            connection_limit=CONNECTIONS,
             channel_timeout=IDLE_SECONDS,
             cleanup_interval=IDLE_SECONDS,
             max_request_body_size=1024,

@@ -1,11 +1,14 @@
 """The sidecar's own port: read-only, always ready, alive while the loop is."""
 
 import json
+import resource
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import jsonschema
@@ -165,14 +168,48 @@ def test_many_may_scrape_at_once_and_each_page_is_of_one_pass(server: Server) ->
         assert all(each.result() for each in scrapes)
 
 
-def test_a_client_that_says_nothing_does_not_hold_the_others_up(server: Server) -> None:
-    """More silent connections than there are threads."""
-    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
-    try:
-        assert ask(server, "/livez")[0] == 200
-    finally:
-        for connection in silent:
-            connection.close()
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET /metrics HTTP/1.1\r\nX-Slow: ", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /live"],
+    ids=["silent", "slow headers", "slow to read", "slow request line"],
+)
+def test_a_thousand_open_connections_hold_nobody_up(server: Server, said: bytes) -> None:
+    """However they hold on, and while they go on dripping: probes are answered, passes are published."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with ExitStack() as held:
+        connections = [held.enter_context(_connected(server.port, said)) for _ in range(1000)]
+        for number in range(1, 6):
+            server.publish(Cycle(number=number, at_unix_seconds=float(number)))
+            for connection in connections[:: 1 if said else 1000]:
+                with suppress(OSError):  # it had to make room for others
+                    connection.send(b"a")
+            assert [ask(server, path)[0] for path in ("/livez", "/readyz")] == [200, 200]
+        assert "adaptive_k_cycles_total 5.0" in ask(server, "/metrics")[1]
+        assert threading.active_count() < 20
+
+
+def _connected(port: int, said: bytes) -> socket.socket:
+    """A connection that says so much; those before it may have to go."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    with suppress(OSError):
+        connection.sendall(said)
+    return connection
+
+
+def test_a_connection_in_use_outlives_a_thousand_idle_ones(server: Server) -> None:
+    """Prometheus keeps its own: it may have to come anew, and never finds the port closed."""
+    with ExitStack() as held:
+        for _ in range(10):
+            for _ in range(100):
+                held.enter_context(_connected(server.port, b""))
+            assert ask(server, "/metrics")[0] == 200
+
+
+def test_headers_without_end_are_refused(server: Server) -> None:
+    """16 KiB are more than any client of this port has to say."""
+    with _connected(server.port, b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.0 431 ")
 
 
 def test_a_client_that_asks_and_asks_and_reads_nothing_gets_one_answer(server: Server) -> None:
