@@ -1,13 +1,13 @@
 # Two commands: `make demo` and `make test`. Both set up what they need in .venv; `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
-FAST := tests/unit tests/properties tests/simulation tests/cli tests/contract
+FAST := tests/unit tests/properties tests/simulation tests/cli tests/contract tests/fuzz
 RUNS := -p no:cacheprovider
 
 # the matrices are small: threads would only wait for each other
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help demo test test-all fast deploy page real lint docs lock sbom clean
+.PHONY: help demo test test-all fast deploy page real lint docs lock sbom audit fuzz clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t12
@@ -18,7 +18,7 @@ demo: .venv/run  ## a simulated server, and the recommendation following its tra
 test: lint fast deploy page real  ## everything a change must pass, fast things first, real components after
 	@:
 
-test-all: .venv/dev  ## the slower rest
+test-all: .venv/dev audit  ## the slower rest
 	$(BIN)/pytest $(RUNS) -m slow tests
 
 fast: .venv/dev  ## tests without a real vLLM server, under three minutes
@@ -46,6 +46,12 @@ docs: .venv/dev  ## write the generated documents anew
 sbom: .venv/dev  ## what the image holds, as a CycloneDX document in dist/
 	mkdir -p dist
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json requirements/run.lock
+
+audit: .venv/dev  ## known vulnerabilities and licences of what the image holds
+	$(BIN)/python tools/audit.py
+
+fuzz: .venv/dev  ## coverage-guided fuzzing of every way in from outside, a minute for each
+	$(BIN)/python tests/fuzz/run.py
 
 lock: .venv/dev  ## lock the dependencies anew
 	PATH=$(CURDIR)/$(BIN):$$PATH requirements/lock.sh
