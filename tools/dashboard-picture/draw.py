@@ -1,4 +1,4 @@
-"""Draw the dashboard as it looks over a real Prometheus, with Grafana's own components: see README.md."""  # noqa: INP001
+"""Draw the dashboard as it looks over a real Prometheus, with Grafana's own components: see README.md."""
 
 import argparse
 import json
@@ -76,7 +76,7 @@ def _bundled() -> tuple[str, str]:
     # the CommonJS builds: esbuild takes default imports of an .mjs file as Node does, which breaks their icons
     aliases = [f"--alias:@grafana/{name}=./node_modules/@grafana/{name}/dist/cjs/index.cjs" for name in ("ui", "data")]
     shared = [*aliases, "--bundle", "--format=iife", "--log-level=error", define, "--define:global=window", *loaders]
-    subprocess.run([program, "page.jsx", f"--outfile={bundle}", *shared], check=True, cwd=HERE)  # noqa: S603  (our own)
+    subprocess.run([program, "page.jsx", f"--outfile={bundle}", *shared], check=True, cwd=HERE)
     return bundle.read_text("utf-8"), bundle.with_suffix(".css").read_text("utf-8")
 
 
@@ -85,7 +85,7 @@ def _draw(script: str, style: str, found: str, picture: Path, browser: str) -> N
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=browser, args=arguments)
         page = running.new_page(viewport={"width": 1600, "height": 1000})
-        page.on("pageerror", lambda error: print("error:", error))  # noqa: T201  (a tool's own output)
+        page.on("pageerror", lambda error: print("error:", error))
         page.route("**", lambda route: route.fulfill(content_type="text/html", body=PAGE))  # nothing leaves the machine
         page.goto("http://dashboard.invalid/")  # an address, because a page without one has no localStorage
         page.add_style_tag(content=style)
