@@ -132,12 +132,17 @@ def _figure(title: str, finding: str, drawn: Element, keys: Sequence[tuple[str, 
         element("figcaption", element("h3", title), element("p", finding, class_="finding")),
         drawn,
         element("p", *legend, class_="legend", aria_hidden="true"),
-        element("details", element("summary", "Numbers"), element("div", table, class_="scroll", tabindex=0)),
+        element("details", element("summary", "Numbers"), scrolled(f"{title}, in numbers", table)),
     )
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Element:
     return table(caption, heads, [[*row] for row in rows], hide_caption=True)
+
+
+def scrolled(label: str, table: Element, class_: str = "scroll") -> Element:
+    """A table that may be wider than the window: reached and scrolled by keyboard, and called `label` when it is."""
+    return element("div", table, class_=class_, role="group", aria_label=label, tabindex=0)
 
 
 def table(

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from controller.clock import utc_text
 from controller.decide.mix import WorkloadAnswer
-from controller.serve.page_figures import table
+from controller.serve.page_figures import scrolled, table
 from controller.serve.page_history import Entry
 from controller.serve.page_markup import Child, element
 from controller.serve.page_words import age, answer, clock_text, name, percent, spread, words
@@ -64,7 +64,7 @@ def workloads(found: Sequence[WorkloadAnswer], *, told_apart: bool) -> Element:
         for each in found[:WORKLOADS_MAX]
     ]
     heads = ("workload", "share", "best k", "margin over k=0", "mix costs")
-    drawn = element("div", table("Workloads", heads, rows, hide_caption=True), class_="scroll", tabindex=0)
+    drawn = scrolled("Workloads", table("Workloads", heads, rows, hide_caption=True))
     rest = len(found) - WORKLOADS_MAX
     more = element("p", f"{rest} smaller ones are on /metrics.", class_="quiet small") if rest > 0 else None
     return element("div", drawn, more)

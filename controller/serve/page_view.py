@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from controller.act.actuator import Outcome
 from controller.cycle import Cycle, EngineCycle
 from controller.serve.page_engine import notice, section
-from controller.serve.page_figures import table
+from controller.serve.page_figures import scrolled, table
 from controller.serve.page_history import ENGINES_MAX, Story
 from controller.serve.page_lists import Fact, facts
 from controller.serve.page_markup import Child, element
@@ -231,7 +231,7 @@ def _overview(engines: tuple[EngineCycle, ...], chosen: range) -> Element:
         for index, each in enumerate(engines[:ENGINES_MAX])
     ]  # fmt: skip
     heads = ("engine", "k now", "should be", "answer", "why")
-    return element("div", table(f"{len(engines)} engines", heads, rows), class_="scroll overview", tabindex=0)
+    return scrolled("All engines", table(f"{len(engines)} engines", heads, rows), "scroll overview")
 
 
 def _link(path: str, text: str) -> Element:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +17,12 @@ import requests
 import yaml
 from loopback import unused_port
 
+from controller.simulator.server import SimulatedServer, find_scenario
+
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = tuple(sorted((ROOT / "deploy" / "prometheus").glob("*.yaml")))
 TOKEN: Final = "a-token-of-the-operators"
+CONTROLLER: Final = (sys.executable, "-m", "controller")
 HASTE: Final = 40
 """In a hasty copy of the rules a minute is 1.5 seconds."""
 _DURATION: Final = re.compile(r"(?<=\[)\d+[smhd](?=\])|(?<=offset )\d+[smhd]|(?<=for: )\d+[smhd]|(?<=interval: )\d+s")
@@ -85,25 +88,38 @@ class Watched:
 
 
 @contextmanager
-def watched(scenario: str, folder: Path, *, speed: float, options: tuple[str, ...] = ()) -> Iterator[Watched]:
+def watched(
+    scenario: str, folder: Path, *, speed: float, options: tuple[str, ...] = (), model_name: str | None = None
+) -> Iterator[Watched]:
     """A simulated server of a scenario with the plugin, and `controller run` beside it, a pass every second.
 
     Simulated time runs `speed` times as fast; give `--mode apply` a long `--ttl-seconds`, since the plugin's clock is
-    the simulated one.
+    the simulated one. `model_name` in place of the scenario's.
     """
-    server, sidecar = (f"127.0.0.1:{unused_port()}" for _ in range(2))
     tokens = folder / f"{scenario}.token"
     tokens.write_text(TOKEN, "utf-8")
-    simulate = ("simulate", "--listen", server, "--scenario", scenario, "--speed", str(speed))
-    run = ("run", "--url", f"http://{server}", "--listen", sidecar, "--interval-seconds", "1", *options)
-    token = ("--plugin-token-file", str(tokens))
-    controller = (sys.executable, "-m", "controller")
-    with process(folder / f"{scenario}.server.log", *controller, *simulate, *token) as serving:
-        wait_until_up(f"http://{server}/health", serving)
-        log = folder / f"{scenario}.sidecar.log"
-        with process(log, *controller, *run, *token) as watching:
+    sidecar, log = f"127.0.0.1:{unused_port()}", folder / f"{scenario}.sidecar.log"
+    with _served(scenario, folder, speed, tokens, model_name) as server:
+        run = ("run", "--url", server, "--listen", sidecar, "--interval-seconds", "1", *options)
+        with process(log, *CONTROLLER, *run, "--plugin-token-file", str(tokens)) as watching:
             wait_until_up(f"http://{sidecar}/readyz", watching)
-            yield Watched(f"http://{server}", f"http://{sidecar}", watching, log)
+            yield Watched(server, f"http://{sidecar}", watching, log)
+
+
+@contextmanager
+def _served(scenario: str, folder: Path, speed: float, tokens: Path, model_name: str | None) -> Iterator[str]:
+    """A simulated server's address; in this process where its model has another name than a scenario may give it."""
+    if model_name is not None:
+        named = replace(find_scenario(scenario), model_name=model_name)
+        with SimulatedServer(named, speed=speed, token_file=tokens) as server:
+            yield server.url
+        return
+    address = f"127.0.0.1:{unused_port()}"
+    simulate = ("simulate", "--listen", address, "--scenario", scenario, "--speed", str(speed))
+    log = folder / f"{scenario}.server.log"
+    with process(log, *CONTROLLER, *simulate, "--plugin-token-file", str(tokens)) as serving:
+        wait_until_up(f"http://{address}/health", serving)
+        yield f"http://{address}"
 
 
 @contextmanager

@@ -4,10 +4,11 @@ The rules are a copy in which every `for`, range and offset is 40 times shorter,
 thresholds are as shipped. Three pairs of a simulated server and a sidecar run beside each other:
 
 - negative: a drafter that loses at every batch. The operator measures k=0 for a moment, as the runbook says.
-- dull: text that no drafter can guess, on a server whose k never varied.
+- dull: text that no drafter can guess, on a server whose k never varied, and whose model has a hostile name.
 - good: a sharp drafter on an easy load, under live control, which explores.
 """
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -33,12 +34,14 @@ from deploy.prometheus import (
     webhook,
 )
 
-PAIRS = {
-    "negative": ("moe-negative", 5.0, ()),
-    "dull": ("zero-and-back", 2.0, ()),
-    "good": ("steady-code", 3.0, ("--mode", "apply", "--ttl-seconds", "3600", "--capture-limit-tokens", "4096")),
+HOSTILE = '"<img src=x onerror=alert(1)>\n\u202e\\' + "y" * 4096
+APPLY = ("--mode", "apply", "--ttl-seconds", "3600", "--capture-limit-tokens", "4096")
+PAIRS: dict[str, tuple[str, float, tuple[str, ...], str | None]] = {
+    "negative": ("moe-negative", 5.0, (), None),
+    "dull": ("zero-and-back", 2.0, (), HOSTILE),
+    "good": ("steady-code", 3.0, APPLY, None),
 }
-"""Scenario, how fast time runs, and options of the sidecar."""
+"""Scenario, how fast time runs, options of the sidecar, and what the model is called in place of the scenario's."""
 PATIENCE_SECONDS = 400.0
 pytestmark = [
     pytest.mark.usefixtures("prometheus_tools"),
@@ -73,8 +76,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     with ExitStack() as running:
         pairs = {
-            name: running.enter_context(watched(scenario, folder, speed=speed, options=options))
-            for name, (scenario, speed, options) in PAIRS.items()
+            name: running.enter_context(watched(scenario, folder, speed=speed, options=options, model_name=model))
+            for name, (scenario, speed, options, model) in PAIRS.items()
         }
         address, received = running.enter_context(webhook())
         manager = running.enter_context(alertmanager(folder, address))
@@ -133,6 +136,26 @@ def measure_k0(site: Site) -> None:
     measured = 'adaptive_k_margin_ratio{scenario="negative", against="k0", basis="measured"}'
     wait_until(lambda: bool(site.watcher.query(measured)), PATIENCE_SECONDS, measured)
     assert requests.delete(resource, headers=bearer, timeout=10).status_code == 200
+
+
+def test_a_hostile_model_name_reaches_metrics_page_log_and_alert_escaped(site: Site) -> None:
+    """Four thousand characters, with markup, quotes, a new line: whole as a label, short and on one line in words."""
+    alert = "AdaptiveKNegativeMarginModelled"
+    wait_until(lambda: alert in site.received.names("dull"), PATIENCE_SECONDS, site.received)
+    delivered = next(each for each in site.received.alerts if each["labels"]["alertname"] == alert)
+    assert delivered["labels"]["model_name"] == HOSTILE
+    description = delivered["annotations"]["description"]
+    assert description.startswith('"\\"<img src=x onerror=alert(1)>\\n\\u202e')
+    assert description.isprintable()
+    assert len(description) < 400
+    page = requests.get(site.dull.sidecar, timeout=10).text
+    assert "onerror=alert(1)&gt;" in page
+    assert "<img" not in page
+    assert "y" * 65 not in page
+    document = requests.get(f"{site.dull.sidecar}/recommendation", timeout=10).json()
+    assert document["servers"][0]["model_name"] == HOSTILE
+    log = [json.loads(line) for line in site.dull.log.read_text("utf-8").splitlines()]
+    assert {line["model_name"] for line in log if line["event"] == "decision"} == {HOSTILE}
 
 
 def test_what_prometheus_recorded_is_what_the_sidecar_says(site: Site) -> None:

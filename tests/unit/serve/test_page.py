@@ -62,6 +62,15 @@ def test_it_is_well_formed_and_what_is_referred_to_exists(name: str) -> None:
 
 
 @every_scene
+def test_what_the_keyboard_reaches_has_a_name(name: str) -> None:
+    """A screen reader says what can be scrolled there, and not only that something can."""
+    tags = document(name).tags
+    reached = [attributes for _, attributes in tags if "tabindex" in attributes]
+    assert all(each["role"] == "group" and each["aria-label"] for each in reached)
+    assert len(reached) == len([tag for tag, _ in tags if tag == "table"])
+
+
+@every_scene
 def test_it_needs_nothing_from_elsewhere(name: str) -> None:
     """No address but relative ones and its own icon; no style or handler in an attribute."""
     found = document(name)
