@@ -46,9 +46,11 @@ class _Group(_Part):
 
 class _RollingUpdate(_Part):
     partition: Count | None = None
+    max_surge: Count | str = 0
+    max_unavailable: Count | str = 0
 
 
-class _UpdateStrategy(_Part):
+class _Strategy(_Part):
     type: str | None = None
     rolling_update: _RollingUpdate | None = None
     rolling_update_configuration: _RollingUpdate | None = None
@@ -58,8 +60,9 @@ class _WorkloadSpec(_Part):
     replicas: Count | None = None
     paused: bool | None = None
     progress_deadline_seconds: Count = 0
-    update_strategy: _UpdateStrategy | None = None
-    rollout_strategy: _UpdateStrategy | None = None
+    strategy: _Strategy | None = None
+    update_strategy: _Strategy | None = None
+    rollout_strategy: _Strategy | None = None
     template: _Template | None = None
     leader_worker_template: _Group | None = None
 
