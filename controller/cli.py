@@ -11,7 +11,6 @@ from controller import __version__
 from controller.commands.exit_codes import OK, USAGE
 from controller.commands.wiring import say
 from controller.flags import parse
-from controller.report.document import schema
 from controller.settings import SchemaOptions, SettingsError, load
 
 INTERRUPTED: Final = 130
@@ -19,6 +18,7 @@ PIPE_CLOSED: Final = 141
 _HOMES: Final = {
     "recommend": "recommend",
     "run": "run",
+    "backtest": "backtest",
     "reset": "reset",
     "doctor": "doctor",
     "calibrate": "calibrate",
@@ -57,7 +57,7 @@ def _command(verb: str) -> Callable[[Any], int]:
 
 
 def _schema(options: SchemaOptions) -> int:
-    """Print the JSON Schema of the recommendation document."""
-    del options
-    print(json.dumps(schema(), indent=2))
+    """Print the JSON Schema of a document."""
+    home = "backtest" if options.of == "backtest" else "report"
+    print(json.dumps(import_module(f"controller.{home}.document").schema(), indent=2))
     return OK

@@ -1,5 +1,6 @@
 """What every verb's options are made of: where their values come from, and the kinds of value they share."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -30,12 +31,36 @@ def _listen_address(address: str) -> str:
     return address
 
 
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+
+
+def _duration(text: str) -> str:
+    if not seconds_of(text) > 0:
+        raise ValueError("a time such as 30s, 15m, 12h, 7d or 1d12h is expected")
+    return text
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of a time as Prometheus writes it; 0 where it is none.
+
+    >>> seconds_of("1d12h"), seconds_of("30s"), seconds_of("soon")
+    (129600.0, 30.0, 0.0)
+    """
+    parts = _DURATION.findall(duration)
+    whole = "".join(number + unit for number, unit in parts) == duration
+    return sum(float(number) * _UNITS[unit] for number, unit in parts) if whole else 0.0
+
+
 # the schemas say less than the validators; they are for those who check values before there is a command to ask
 Url = Annotated[
     str, AfterValidator(_server_url), WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s/@?#]+([/?#]\S*)?$"})
 ]
 Listen = Annotated[
     str, AfterValidator(_listen_address), WithJsonSchema({"type": "string", "pattern": r"^\S+:[0-9]{1,5}$"})
+]
+Duration = Annotated[
+    str, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^([0-9]+([.][0-9]+)?[smhdw])+$"})
 ]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

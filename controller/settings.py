@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from controller.fleet_options import GROUPS_MAX, FleetOptions
 from controller.model.drafter import Method
-from controller.options import ENV_PREFIX, Listen, Options, Positive, SettingsError, Url
+from controller.options import ENV_PREFIX, Duration, Listen, Options, Positive, SettingsError, Url, seconds_of
 from controller.rollout_options import RolloutOptions
 from controller.whatif_options import WhatIfOptions
 
@@ -41,12 +41,17 @@ class Output(StrEnum):
     CONFIG = "config"
 
 
-class ServerOptions(Options):
+class AccessOptions(Options):
+    """What a server wants to see, and what it must show."""
+
+    token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each scrape.")
+    ca_file: Path | None = Field(None, description="PEM bundle to verify the server's certificate with.")
+
+
+class ServerOptions(AccessOptions):
     """Which vLLM server, and how to reach it."""
 
     url: Url | None = Field(None, description="Address of the vLLM server; /metrics is added.")
-    token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each scrape.")
-    ca_file: Path | None = Field(None, description="PEM bundle to verify the server's certificate with.")
     timeout_seconds: Positive = Field(5.0, description="For one whole scrape.")
     page_limit_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A larger page is refused.")
 
@@ -219,6 +224,30 @@ class RunOptions(RolloutOptions, FleetOptions, WatchOptions):
         return self
 
 
+class BacktestOptions(FleetOptions, PolicyOptions, ModelOptions, AccessOptions):
+    """Replay what Prometheus holds of the past: what the loop would have decided, and what that would have brought."""
+
+    prometheus_url: Url = Field(description="Address of a Prometheus API, without /api/v1.")
+    group_by: str | None = Field(
+        "namespace,model_name",
+        pattern=FleetOptions.model_fields["group_by"].metadata[0].pattern,
+        description="Labels, joined by commas: one decision for all servers that share them, and the model.",
+    )
+    since: Duration = Field("7d", description="How far back history begins.")
+    step: Duration = Field("30s", description="Time between two passes; no shorter than that between two scrapes.")
+    cooldown_seconds: float = Field(60.0, ge=0, description="Least time between two changes.", allow_inf_nan=False)
+    output: Literal["table", "json"] = Field("table", description="Form of the answer.")
+    picture: Path | None = Field(
+        None, description="Draw k and gain over time into this .png or .svg file (pip install 'adaptive-k[plot]')."
+    )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> "BacktestOptions":
+        if seconds_of(self.since) < 2 * seconds_of(self.step):
+            raise ValueError("--since must be at least two times --step: a window lies between two passes")
+        return self
+
+
 class ResetOptions(ServerOptions):
     """Return a server to its launch schedule at once, whoever holds another."""
 
@@ -291,10 +320,13 @@ class DemoOptions(Options):
 class SchemaOptions(Options):
     """Print the JSON Schema of the JSON answers."""
 
+    of: Literal["recommend", "backtest"] = Field("recommend", description="Whose answer.")
+
 
 VERBS: Final[dict[str, type[Options]]] = {
     "recommend": RecommendOptions,
     "run": RunOptions,
+    "backtest": BacktestOptions,
     "reset": ResetOptions,
     "doctor": DoctorOptions,
     "calibrate": CalibrateOptions,

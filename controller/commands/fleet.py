@@ -5,10 +5,10 @@ from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Access, Client
 from controller.observe.prometheus.grouping import Grouping
 from controller.observe.prometheus.history import History
-from controller.settings import RecommendOptions, RunOptions
+from controller.settings import BacktestOptions, RecommendOptions, RunOptions
 
 
-def history(options: RecommendOptions | RunOptions) -> History:
+def history(options: RecommendOptions | RunOptions | BacktestOptions) -> History:
     """What the store holds of the servers that match."""
     assert options.prometheus_url is not None
     fetcher = Fetcher(

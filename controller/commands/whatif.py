@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from controller.commands.drawing import refuse_picture
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.whatif_inputs import question, states_acceptance, states_cost
 from controller.commands.wiring import say
@@ -18,7 +18,6 @@ from controller.whatif_options import Figure, WhatIfOptions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-FORMATS: Final = (".png", ".svg")
 _GENERAL: Final = (Figure.PLANE, Figure.TEXTBOOK)
 """These can be drawn without a question."""
 
@@ -28,7 +27,7 @@ def whatif(options: WhatIfOptions) -> int:
     if options.plot is None and options.figure is not Figure.K:
         raise SettingsError(f"--figure {options.figure} wants --plot, the file to draw into")
     if options.plot is not None:
-        _refuse_plot(options.plot)
+        refuse_picture(options.plot, "--plot")
     if options.compare:
         return _compare(options)
     if options.figure in _GENERAL and not _asks(options):
@@ -58,15 +57,6 @@ def _compare(options: WhatIfOptions) -> int:
     found = upgrade(before, after)
     print(json.dumps(upgrade_document(found), indent=2) if options.output == "json" else upgrade_text(found))
     return OK if options.plot is None else _draw(options, found)
-
-
-def _refuse_plot(path: Path) -> None:
-    if path.suffix.lower() not in FORMATS:
-        raise SettingsError(f"--plot {path} must end in {' or '.join(FORMATS)}")
-    try:
-        import matplotlib.figure  # noqa: F401, PLC0415  # an extra, and slow to load
-    except ImportError as error:
-        raise SettingsError("--plot needs matplotlib: pip install 'adaptive-k[plot]'") from error
 
 
 def _draw(options: WhatIfOptions, subject: Question | Upgrade | None) -> int:

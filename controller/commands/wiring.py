@@ -19,7 +19,10 @@ from controller.observe.errors import cause
 from controller.observe.plugin import PluginSource
 from controller.observe.snapshot import Key
 from controller.observe.source import MetricsSource
-from controller.settings import ModelOptions, RecommendOptions, RunOptions, SettingsError
+from controller.options import seconds_of
+from controller.settings import BacktestOptions, ModelOptions, RecommendOptions, RunOptions, SettingsError
+
+LoopOptions = RecommendOptions | RunOptions | BacktestOptions
 
 RECOMMENDED_GAIN: Final = 0.03
 APPLIED_GAIN: Final = 0.01
@@ -28,7 +31,7 @@ PROFILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
 
 def controller(
-    options: RecommendOptions | RunOptions,
+    options: LoopOptions,
     source: MetricsSource,
     clock: Clock,
     *,
@@ -53,7 +56,7 @@ def controller(
     )
 
 
-def policy(options: RecommendOptions | RunOptions) -> PolicySettings:
+def policy(options: LoopOptions) -> PolicySettings:
     """When to act, as the options want it."""
     applying = isinstance(options, RunOptions) and options.mode == "apply"
     least = APPLIED_GAIN if applying else RECOMMENDED_GAIN
@@ -63,7 +66,9 @@ def policy(options: RecommendOptions | RunOptions) -> PolicySettings:
         cooldown_seconds=0.0,
         max_batch=options.max_num_seqs,
     )
-    if not isinstance(options, RunOptions):
+    if isinstance(options, BacktestOptions):
+        return replace(found, cooldown_seconds=options.cooldown_seconds, interval_seconds=seconds_of(options.step))
+    if isinstance(options, RecommendOptions):
         return found
     target = None if options.tpot_target_ms is None else options.tpot_target_ms / 1e3
     return replace(

@@ -97,10 +97,12 @@ class Follower:
         return self._between(begun, first, rows)
 
     def forget(self, at_unix_seconds: float) -> None:
-        """Let go of scrapes that nothing needs any more."""
+        """Let go of scrapes that nothing needs any more, once they are the most: each cut looks at all that stay."""
         begun = self._latest.at_seconds if self._latest is not None else None
         oldest = at_unix_seconds - KEPT_SECONDS
-        self._track = self._track.since(oldest if begun is None else min(oldest, begun))
+        oldest = oldest if begun is None else min(oldest, begun)
+        if 2 * np.searchsorted(self._track.times, oldest) > len(self._track.times):
+            self._track = self._track.since(oldest)
 
     def _rows_until(self, at_unix_seconds: float) -> int:
         return int(np.searchsorted(self._track.times, at_unix_seconds, side="right"))

@@ -63,7 +63,7 @@ class Track:
         found[self._regained] = True
         return found
 
-    @property
+    @cached_property
     def shared(self) -> bool:
         """Whether two servers write these series in turn: their counters fall and are back, again and again."""
         created = [np.diff(self.values[:, place]) for place in self._places(CREATED)]
