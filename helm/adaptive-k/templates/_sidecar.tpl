@@ -7,6 +7,9 @@ For the chart of your vLLM server, which names this chart as a dependency with `
   adaptive-k.volumes            spec.volumes, a list
   adaptive-k.vllmEnv            env of vLLM's container, a list; empty unless config.mode is apply
   adaptive-k.vllmVolumeMounts   volumeMounts of vLLM's container, a list; empty unless config.mode is apply
+
+VLLM_PLUGINS and PYTHONPATH are in adaptive-k.vllmEnv in full: take your own out. With rollout.enabled the pod needs
+serviceAccountName, and automountServiceAccountToken: false, or its token and the Role are vLLM's as well.
 */}}
 {{- define "adaptive-k.initContainers" -}}
 {{- if ne .Values.attach "sidecar" -}}
