@@ -160,7 +160,7 @@ def _moved(learnt: Learnt, seconds: float) -> Learnt:
 def _sound(learnt: Learnt) -> bool:
     """Whether the numbers could be ours: a file edited by hand must not make the arithmetic fail."""
     counts = [learnt.evidence] if learnt.evidence else []
-    counts += [evidence for _, evidence in learnt.workloads]
+    counts += [each.evidence for each in learnt.workloads]
     positions = learnt.k_max or 0
     return (
         all(
@@ -175,6 +175,7 @@ def _sound(learnt: Learnt) -> bool:
             and abs(cell.log_seconds) < 50 and 0 < cell.weight < 1e6 and 0 <= cell.prompt < 1e7
             for cell in learnt.table.cells
         )
+        and all(0 <= each.drafts < 1e15 for each in learnt.workloads)
         and min(learnt.table.scatter, learnt.table.scatter_windows) >= 0
         and _fits(learnt.course, positions)
     )  # fmt: skip

@@ -1,17 +1,21 @@
 """What one window teaches: counts of drafts by position, by workload, and step times."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from controller.memory import Learnt
+from controller.memory import Learnt, LearntWorkload
 from controller.model.acceptance import Acceptance, estimate
-from controller.model.drafter import Drafting
+from controller.model.composition import Portion, composition
+from controller.model.drafter import Drafter, Drafting
 from controller.model.economics import Market
 from controller.model.evidence import AcceptanceEvidence, counts_of, exact_counts_of, observed
 from controller.model.step_table import StepTable
 from controller.model.step_time import StepTime, fit
 from controller.sight import Sight
 
+ABSENT_DRAFTS: Final = 1.0
+"""A workload with a smaller part in the drafts that are remembered is not in the mix any more."""
 WORKLOADS_KEPT: Final = 128
 """Those seen last: twice the slots of the plugin, and clients choose the names."""
 
@@ -26,16 +30,38 @@ def learn(known: Learnt, sight: Sight) -> Learnt:
         k_max, decoded = window.k_max or 0, window.request_steps
         counts = exact_counts_of(measured.workloads, measured.steps, drafting, k_max, decoded)
         evidence = observed(known.evidence, counts)
-        per_workload = dict(known.workloads)
-        for each in measured.workloads:
-            fresh = exact_counts_of((each,), measured.steps, drafting, k_max, decoded)
-            per_workload[each.name] = observed(per_workload.pop(each.name, None), fresh)
-        known = replace(known, workloads=tuple(per_workload.items())[-WORKLOADS_KEPT:])
+        fresh = [
+            (each.name, exact_counts_of((each,), measured.steps, drafting, k_max, decoded))
+            for each in measured.workloads
+        ]
+        known = replace(known, workloads=_workloads(known, fresh, evidence.drafts - counts.drafts))
         table = _with_steps(known.table, sight, counts) if measured.steps else known.table.with_window(window)
     if window.drafts <= 0 and window.request_steps > 0:
         evidence = evidence.aged()
-        known = replace(known, workloads=tuple((name, each.aged()) for name, each in known.workloads))
+        known = replace(
+            known, workloads=tuple(replace(each, evidence=each.evidence.aged()) for each in known.workloads)
+        )
     return replace(known, k_max=window.k_max, evidence=evidence, table=table)
+
+
+def _workloads(
+    known: Learnt, fresh: Sequence[tuple[str, AcceptanceEvidence]], drafts_kept: float
+) -> tuple[LearntWorkload, ...]:
+    """The workloads after a window; the part of one that sent nothing fades with the drafts of the whole mix.
+
+    Args:
+        known: Until now.
+        fresh: Each workload's counts of the window.
+        drafts_kept: How many of the earlier drafts the evidence of the whole mix still remembers.
+    """
+    before = known.evidence.drafts if known.evidence else 0.0
+    kept = min(1.0, max(0.0, drafts_kept) / before) if before > 0 else 0.0
+    faded = {each.name: replace(each, drafts=kept * each.drafts) for each in known.workloads}
+    for name, counts in fresh:
+        old = faded.pop(name, None)
+        evidence = observed(old.evidence if old else None, counts)
+        faded[name] = LearntWorkload(name, evidence, counts.drafts + (old.drafts if old else 0.0))
+    return tuple(faded.values())[-WORKLOADS_KEPT:]
 
 
 def _with_steps(table: StepTable, sight: Sight, counts: AcceptanceEvidence) -> StepTable:
@@ -59,11 +85,13 @@ class Known:
         acceptance_seen: By position; None until something was drafted.
         step_time: The step-time posterior; None until something was decoded.
         market: What prices a draft, by the prior alone while nothing was drafted; None until something was decoded.
+        portions: The workloads of the mix, the largest first; empty where the plugin does not tell them apart.
     """
 
     acceptance_seen: Acceptance | None
     step_time: StepTime | None
     market: Market | None
+    portions: tuple[Portion, ...] = ()
 
     @staticmethod
     def of(learnt: Learnt, sight: Sight, capture_limit_tokens: float) -> "Known":
@@ -76,22 +104,33 @@ class Known:
         k_max = len(acceptance.survival)
         if step_time is None:
             return Known(acceptance if evidence.drafts > 0 else None, None, None)
+        portions, seen_k = _portions(learnt, drafter), _seen_k(evidence, sight, k_max)
+        told_apart = portions if sight.now.drafting is Drafting.FIXED else ()
         market = Market(
             acceptance=acceptance,
             step_time=step_time,
             drafting=sight.now.drafting,
-            asked_k=_seen_k(evidence, sight, k_max),
+            asked_k=seen_k,
             draft_length=evidence.mean_draft_length or float(k_max),
             persistence=drafter.persistence,
             prompt_per_token=sight.prompt_per_token,
+            composition=composition(told_apart, seen_k, drafter.persistence),
         )
-        return Known(acceptance if evidence.drafts > 0 else None, step_time, market)
+        return Known(acceptance if evidence.drafts > 0 else None, step_time, market, portions)
+
+
+def _portions(learnt: Learnt, drafter: Drafter) -> tuple[Portion, ...]:
+    present = [each for each in learnt.workloads if each.drafts >= ABSENT_DRAFTS]
+    total = sum(each.drafts for each in present)
+    found = (Portion(each.name, each.drafts / total, estimate(each.evidence, drafter)) for each in present)
+    return tuple(sorted(found, key=lambda each: (-each.share, each.name)))
 
 
 def blank(market: Market, sight: Sight) -> Market:
     """The market as it would be if nothing were known of acceptance."""
     nothing = (0.0,) * market.k_max
-    return replace(market, acceptance=estimate(AcceptanceEvidence(nothing, nothing), sight.drafter))
+    acceptance = estimate(AcceptanceEvidence(nothing, nothing), sight.drafter)
+    return replace(market, acceptance=acceptance, composition=())
 
 
 def _seen_k(evidence: AcceptanceEvidence, sight: Sight, k_max: int) -> int:

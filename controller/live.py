@@ -166,5 +166,5 @@ def _realised(sight: Sight, market: Market, now_seconds: float) -> Realised | No
     rate = sight.log_rate
     if sight.single_k is None or rate is None or sight.single_k > market.k_max:
         return None
-    expected = tuple(market.tokens_per_step(k) for k in range(market.k_max + 1))
+    expected = market.tokens_at(range(market.k_max + 1))
     return Realised(now_seconds, sight.batch, sight.single_k, rate, expected)

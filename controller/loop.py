@@ -17,6 +17,7 @@ from controller.decide.policy_settings import PolicySettings
 from controller.learn import Known, learn
 from controller.live import Live
 from controller.memory import EngineMemory, Learnt
+from controller.model.composition import Portion
 from controller.model.drafter import Method
 from controller.model.economics import Market
 from controller.model.step_table import StepTable
@@ -31,8 +32,8 @@ from controller.undecided import NO_SPECULATION, WARMING_UP, undecided, unready
 
 JITTER: Final = 0.1
 """Passes come this share of the interval early or late, so that many sidecars do not scrape in step."""
-PROBE_SHARE: Final = 0.3
-"""A window of a probe lasts this share of the interval."""
+SHORT_SHARE: Final = 0.3
+"""A window of a probe, and the first one of a server under live control, lasts this share of the interval."""
 
 
 class Controller:
@@ -106,9 +107,9 @@ class Controller:
         return self._cycle(started, observed_at, tuple(self._engine(snapshot, told) for snapshot in snapshots))
 
     def pause_seconds(self, interval_seconds: float) -> float:
-        """Time to the next pass: shorter while a probe runs, since it may cost throughput."""
-        probing = any(memory.learnt.course.probe for memory in self._memory.values())
-        return interval_seconds * PROBE_SHARE if probing else interval_seconds
+        """Time to the next pass: shorter while a k runs that may cost throughput, be it a probe's or the launch's."""
+        hurried = any(memory.learnt.course.probe or (self._live and memory.begins) for memory in self._memory.values())
+        return interval_seconds * SHORT_SHARE if hurried else interval_seconds
 
     def run(
         self,
@@ -189,7 +190,7 @@ class Controller:
         market = known.market
         if market is not None and self._can_decide(sight, known):
             memory, decision = self._decided(market, sight, memory, speculation)
-            workloads = _workloads(market, sight, memory.learnt, decision)
+            workloads = _workloads(market, known.portions, decision)
             cycle = replace(cycle, decision=decision, workloads=workloads)
         # act
         return self._acted(replace(memory, last=cycle), speculation, sight)
@@ -256,8 +257,8 @@ def _failed(memory: EngineMemory, snapshot: Snapshot, failure: Failure) -> Engin
     return replace(memory, last=replace(last, failure=failure, replicas=snapshot.replicas))
 
 
-def _workloads(market: Market, sight: Sight, learnt: Learnt, decision: Decision) -> tuple[mix.WorkloadAnswer, ...]:
+def _workloads(market: Market, portions: tuple[Portion, ...], decision: Decision) -> tuple[mix.WorkloadAnswer, ...]:
     k = decision.k_now if decision.k_now is not None else decision.k
     if k is None or decision.batch is None:
         return ()
-    return mix.answers(market, sight.drafter, learnt.workloads, decision.batch, min(float(k), float(market.k_max)))
+    return mix.answers(market, portions, decision.batch, min(float(k), float(market.k_max)))

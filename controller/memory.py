@@ -9,7 +9,23 @@ from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import StepTable
 from controller.observe.snapshot import Snapshot
 from controller.observe.speculation import Speculation
+from controller.reason import Reason
 from controller.sight import Sight
+
+
+@dataclass(frozen=True, slots=True)
+class LearntWorkload:
+    """What is kept of one workload.
+
+    Attributes:
+        name: Of the workload.
+        evidence: Its drafts.
+        drafts: Those of them among the drafts that the evidence of the whole mix remembers: its part in the mix.
+    """
+
+    name: str
+    evidence: AcceptanceEvidence
+    drafts: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +35,14 @@ class Learnt:
     Attributes:
         k_max: The launch value that all of it rests on.
         evidence: Drafts of the whole mix.
-        workloads: Drafts by workload.
+        workloads: In the order in which they were last seen.
         table: Step times.
         course: Live control: the lasting schedule, probes, reviews.
     """
 
     k_max: int | None = None
     evidence: AcceptanceEvidence | None = None
-    workloads: tuple[tuple[str, AcceptanceEvidence], ...] = ()
+    workloads: tuple[LearntWorkload, ...] = ()
     table: StepTable = StepTable()
     course: Course = Course()
 
@@ -54,6 +70,14 @@ class EngineMemory:
     drafted_at_seconds: float | None = None
     strayed: int = 0
     last: EngineCycle | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether the server has started, or started anew, and there is no window of it since."""
+        last = self.last
+        if last is None or last.k_max is None:
+            return False
+        return last.window is None or (last.failure is not None and last.failure.reason is Reason.SERVER_RESTARTED)
 
     def after(self, sight: Sight, now_seconds: float) -> "EngineMemory":
         """The memory after a look at one more window, before anything is learnt from it."""

@@ -7,10 +7,9 @@ import numpy as np
 
 from controller.decide.decision import Bounded
 from controller.decide.policy import margin_of
-from controller.model.acceptance import Acceptance, estimate
-from controller.model.drafter import Drafter
+from controller.model.acceptance import Acceptance
+from controller.model.composition import Portion
 from controller.model.economics import Market
-from controller.model.evidence import AcceptanceEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +33,30 @@ class WorkloadAnswer:
     cost_of_mix: float
 
 
-def answers(
-    market: Market, drafter: Drafter, evidence: Sequence[tuple[str, AcceptanceEvidence]], batch: float, mix_k: float
-) -> tuple[WorkloadAnswer, ...]:
-    """Each workload priced alone, at the step times of the mix; the largest first.
+def answers(market: Market, portions: Sequence[Portion], batch: float, mix_k: float) -> tuple[WorkloadAnswer, ...]:
+    """Each workload priced alone, at the step times of the mix; in the order of the portions.
 
     Args:
         market: What prices the mix.
-        drafter: Priors of the method.
-        evidence: By workload.
+        portions: The workloads.
         batch: The present load.
         mix_k: The k that the mix runs there.
     """
-    total = sum(each.drafts for _, each in evidence)
-    found = (
-        _answer(market, name, each.drafts / total, estimate(each, drafter), batch, mix_k)
-        for name, each in evidence
-        if each.drafts > 0
-    )
-    return tuple(sorted(found, key=lambda each: (-each.share, each.name)))
+    return tuple(_answer(market, each, batch, mix_k) for each in portions)
 
 
-def _answer(
-    market: Market, name: str, share: float, acceptance: Acceptance, batch: float, mix_k: float
-) -> WorkloadAnswer:
-    coverage = market.acceptance.coverage  # the engine tells whose drafts were verified, not who was asked for some
-    prices = replace(market, acceptance=replace(acceptance, coverage=coverage)).prices([batch], mix_k)
+def _answer(market: Market, portion: Portion, batch: float, mix_k: float) -> WorkloadAnswer:
+    # the engine tells whose drafts were verified, not who was asked for some: coverage is that of the mix
+    acceptance = replace(portion.acceptance, coverage=market.acceptance.coverage)
+    prices = replace(market, acceptance=acceptance, composition=()).prices([batch], mix_k)
     log_gain = prices.log_gain[0]
+    off = Bounded(*(float(each[0, 0]) for each in (prices.gain, prices.gain_low, prices.gain_high)))
     best = int(np.argmax(log_gain >= log_gain.max() - 1e-9))
     return WorkloadAnswer(
-        name=name,
-        share=share,
-        acceptance=acceptance,
+        name=portion.name,
+        share=portion.share,
+        acceptance=portion.acceptance,
         k_best=best,
-        margin=margin_of(prices.scores(0)[0]),
+        margin=margin_of(off),
         cost_of_mix=max(0.0, float(np.expm1(log_gain[best]))),
     )

@@ -99,7 +99,7 @@ def decide(
         batch=now.batch,
         schedule=_schedule(ranges, choices[1:], now, round(reference_k), k, settings) if enough else now.home,
         gain=_gain(target) if acting and target is not None else Bounded(1.0, 1.0, 1.0),
-        margin=(margin := margin_of(scores[0])),
+        margin=(margin := margin_of(_gain(scores[0]))),
         margin_without_speculation=_against_no_speculation(margin),
         baseline=Baseline.MEASURED if scores[0].step_measured else Baseline.MODELLED,
         scores=scores,
@@ -233,9 +233,9 @@ def _gain(score: Score) -> Bounded:
     return Bounded(score.gain_ratio, score.gain_low, score.gain_high)
 
 
-def margin_of(off: Score) -> Bounded:
+def margin_of(off: Bounded) -> Bounded:
     """The margin of now over k=0, from the gain of k=0 over now."""
-    return Bounded(1 / off.gain_ratio - 1, 1 / off.gain_high - 1, 1 / off.gain_low - 1)
+    return Bounded(1 / off.value - 1, 1 / off.high - 1, 1 / off.low - 1)
 
 
 def _against_no_speculation(margin: Bounded) -> Bounded:

@@ -22,8 +22,8 @@ def steer(
 ) -> tuple[Decision, Course]:
     """What to do about the answer of this pass, and what to remember.
 
-    In this order: take back what proved worse; do what is clear; go on with a probe, or end it; give other batch
-    sizes what is clear for them; begin a probe; rest.
+    In this order: take back what proved worse; do what is clear; go on with a probe, or end it; begin a probe; give
+    other batch sizes what is clear for them; rest.
 
     Args:
         base: The answer, compared with `course.home`.
@@ -51,12 +51,14 @@ def steer(
         return base, course.changed(base, home_k, moment.now_seconds)
     if course.probe is not None:
         return probe.proceed(base, course, course.probe, home_k, moment, settings)
+    rest = replace(base, schedule=course.home)
+    score = probe.due(base, course, home_k, moment, settings, impossible)
+    if score is not None:
+        return probe.begun(base, course, score, home_k)
     if base.schedule and base.schedule != course.home and not _just_refined(course, moment, settings):
         other = replace(base, action=Action.CHANGE, reason=Reason.OTHER_BATCHES, sentence=_other(base, home_k))
         return other, replace(course, home=base.schedule, refined_at_seconds=moment.now_seconds)
-    rest = replace(base, schedule=course.home)
-    score = probe.due(base, course, home_k, moment, settings, impossible)
-    return (rest, course) if score is None else probe.begun(base, course, score, home_k)
+    return rest, course
 
 
 def frozen(base: Decision, course: Course) -> tuple[Decision, Course]:

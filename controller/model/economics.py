@@ -61,6 +61,7 @@ class Market:
         draft_length: Mean length of a draft then; `asked_k` itself for methods that always draft k.
         persistence: See `Drafter`.
         prompt_per_token: Prompt tokens that come with each decoded token, in the present traffic.
+        composition: By k from 0, what a mix of workloads yields beyond its pooled drafts; empty for a single one.
     """
 
     acceptance: Acceptance
@@ -70,6 +71,7 @@ class Market:
     draft_length: float
     persistence: float = 0.0
     prompt_per_token: float = 0.0
+    composition: tuple[float, ...] = ()
 
     @property
     def k_max(self) -> int:
@@ -83,8 +85,12 @@ class Market:
         return 1.0 if self.drafting is Drafting.FIXED or known is None else known
 
     def tokens_per_step(self, k: float) -> float:
-        """E(k) = 1 + coverage (S_1 + ... + S_k); between two whole k, their mixture."""
-        return float(self._tokens(np.array([k]))[0][0])
+        """E(k) = 1 + coverage (S_1 + ... + S_k), for several workloads as `composition` says; mixed between whole k."""
+        return self.tokens_at((k,))[0]
+
+    def tokens_at(self, ks: Sequence[float]) -> tuple[float, ...]:
+        """E(k) of several k."""
+        return tuple(self._tokens(np.asarray(ks, float))[0].tolist())
 
     def drafts_per_step(self, ks: Sequence[float]) -> tuple[float, ...]:
         """Mean draft tokens per request-step when each k is asked for."""
@@ -158,6 +164,8 @@ class Market:
         later = np.cumsum(survival[:, ::-1], axis=1)[:, ::-1]
         tokens = 1.0 + gained * survival.sum(axis=1)
         slopes = (1 - np.asarray(self.acceptance.hazard)) * (gained / tokens)[:, None] * later
+        if self.composition:
+            tokens = tokens * np.interp(ks, np.arange(self.k_max + 1), self.composition)
         return tokens, slopes
 
     def _asked(self, ks: Floats) -> Floats:
@@ -214,26 +222,34 @@ class Prices:
     gain_deviation: Floats
 
     @property
+    def gain(self) -> Floats:
+        """Throughput over that at the reference k, as a ratio."""
+        return np.asarray(np.exp(self.log_gain), float)
+
+    @property
     def gain_low(self) -> Floats:
         """Lower 90% bound of the gain, as a ratio."""
         return np.asarray(np.exp(self.log_gain - _Z90 * self.gain_deviation), float)
+
+    @property
+    def gain_high(self) -> Floats:
+        """Its upper 90% bound."""
+        return np.asarray(np.exp(self.log_gain + _Z90 * self.gain_deviation), float)
 
     def scores(self, row: int) -> tuple[Score, ...]:
         """The prices at one batch as values."""
         batch = float(self.batches[row])
         throughput = batch * self.tokens * np.exp(-self.log_seconds[row])
         spread = np.exp(_Z90 * self.market.deviation(batch))
-        gain_spread = np.exp(_Z90 * self.gain_deviation[row])
-        gain = np.exp(self.log_gain[row])
         arrays = {
             "tokens_per_step": self.tokens,
             "step_seconds": np.exp(self.log_seconds[row]),
             "tokens_per_second": throughput,
             "tokens_per_second_low": throughput / spread,
             "tokens_per_second_high": throughput * spread,
-            "gain_ratio": gain,
-            "gain_low": gain / gain_spread,
-            "gain_high": gain * gain_spread,
+            "gain_ratio": self.gain[row],
+            "gain_low": self.gain_low[row],
+            "gain_high": self.gain_high[row],
         }
         columns = {name: values.tolist() for name, values in arrays.items()}
         market = self.market

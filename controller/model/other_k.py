@@ -71,14 +71,13 @@ def renewal(survival: Sequence[float], seen_k: int, ks: ArrayLike, persistence: 
     """
     first = min(max(survival[0], _TINY), 1 - _TINY)
     whole = min(survival[seen_k - 1], 1 - _TINY)
-    low, high = 0.0, first
-    for _ in range(_BISECTION_STEPS):
-        rejected = (low + high) / 2
-        mean = (1 - whole) * rejected + whole * _easier(rejected, persistence)
-        low, high = (rejected, high) if mean < first else (low, rejected)
-    easy = _easier(high, persistence)
+    # (1 - whole) r + whole e = first, with e = r c / (1 - r + r c): a quadratic in r, solved without cancellation
+    odds = math.expm1(persistence)
+    square, linear = (1 - whole) * odds, 1 + (whole - first) * odds
+    rejected = 2 * first / (linear + math.sqrt(linear * linear + 4 * square * first))
+    easy = _easier(rejected, persistence)
     onward = np.interp(np.asarray(ks, float), np.arange(1, len(survival) + 1), np.asarray(survival) / first)
-    return np.asarray(np.minimum(1.0, high / (1 - onward * (easy - high))) / first, float)
+    return np.asarray(np.minimum(1.0, rejected / (1 - onward * (easy - rejected))) / first, float)
 
 
 def _easier(rate: float, persistence: float) -> float:

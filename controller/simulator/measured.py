@@ -52,13 +52,13 @@ def _by_label(counters: Counters, labels: Sequence[str]) -> Iterable[tuple[str, 
 
 def _workload(name: str, verified: IntArray) -> dict[str, Any]:
     """From `verified[d - 1, a]`. A position is judged when it was drafted and all before it were accepted."""
-    positions = range(len(verified))
+    onward = verified[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]  # [i, j]: sum of verified[i:, j:]
     return {
         "name": name,
-        "drafts": int(verified.sum()),
-        "drafted": [int(verified[j:].sum()) for j in positions],
-        "judged": [int(verified[j:, j:].sum()) for j in positions],
-        "accepted": [int(verified[:, j + 1 :].sum()) for j in positions],
+        "drafts": int(onward[0, 0]),
+        "drafted": onward[:, 0].tolist(),
+        "judged": onward.diagonal().tolist(),
+        "accepted": onward[0, 1:].tolist(),
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from controller.simulator import families
@@ -14,9 +15,9 @@ CONTENT_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 EPOCH_UNIX_SECONDS: Final = 1_790_000_000.0
 """Simulated time 0 on the page, so that equal pasts give equal pages."""
 
-Labels: TypeAlias = Mapping[str, str]
-Samples: TypeAlias = Sequence[tuple[Labels, float]]
-_NONE: Final[Labels] = {}
+Label: TypeAlias = tuple[str, str] | None
+"""A label beside those of the engine, as (name, value)."""
+Samples: TypeAlias = Sequence[tuple[Label, float]]
 
 
 def render_page(engines: Sequence[StepEngine]) -> str:
@@ -38,48 +39,48 @@ def _lines(engines: Sequence[StepEngine]) -> Iterator[str]:
     for engine in engines:
         blocks = str(engine.scenario.kv_cache_tokens // 16)
         labels = families.CACHE_CONFIG_LABELS | {"engine": str(engine.index), "num_gpu_blocks": blocks}
-        yield _sample(families.CACHE_CONFIG.name, dict(sorted(labels.items())), 1.0)
+        yield f"{_series(families.CACHE_CONFIG.name, labels)} {go_float(1.0)}"
 
 
 def _speculation(engines: Sequence[StepEngine]) -> Iterator[str]:
-    yield from _counter(families.DRAFTS, engines, lambda e: [(_NONE, e.counters.drafts)])
-    yield from _counter(families.DRAFT_TOKENS, engines, lambda e: [(_NONE, e.counters.draft_tokens)])
-    yield from _counter(families.ACCEPTED_TOKENS, engines, lambda e: [(_NONE, e.counters.accepted_tokens)])
+    yield from _counter(families.DRAFTS, engines, lambda e: [(None, e.counters.drafts)])
+    yield from _counter(families.DRAFT_TOKENS, engines, lambda e: [(None, e.counters.draft_tokens)])
+    yield from _counter(families.ACCEPTED_TOKENS, engines, lambda e: [(None, e.counters.accepted_tokens)])
     yield from _counter(families.ACCEPTED_PER_POSITION, engines, _by_position)
 
 
 def _by_position(engine: StepEngine) -> Samples:
     accepted = engine.counters.accepted_by_position().sum(axis=0)
-    return [({"position": str(position)}, count) for position, count in enumerate(accepted.tolist())]
+    return [(("position", str(position)), count) for position, count in enumerate(accepted.tolist())]
 
 
 def _load(engines: Sequence[StepEngine]) -> Iterator[str]:
-    yield from _gauge(families.RUNNING, engines, lambda e: [(_NONE, e.running)])
-    yield from _gauge(families.WAITING, engines, lambda e: [(_NONE, e.waiting)])
+    yield from _gauge(families.RUNNING, engines, lambda e: [(None, e.running)])
+    yield from _gauge(families.WAITING, engines, lambda e: [(None, e.waiting)])
     yield from _gauge(
         families.WAITING_BY_REASON,
         engines,
-        lambda e: [({"reason": "capacity"}, e.waiting), ({"reason": "deferred"}, 0)],
+        lambda e: [(("reason", "capacity"), e.waiting), (("reason", "deferred"), 0)],
     )
     yield from _gauge(
         families.SLEEP_STATE,
         engines,
-        lambda _: [({"sleep_state": s}, s == "awake") for s in ("awake", "weights_offloaded", "discard_all")],
+        lambda _: [(("sleep_state", s), s == "awake") for s in ("awake", "weights_offloaded", "discard_all")],
     )
-    yield from _gauge(families.KV_USAGE, engines, lambda e: [(_NONE, e.kv_cache_usage)])
+    yield from _gauge(families.KV_USAGE, engines, lambda e: [(None, e.kv_cache_usage)])
 
 
 def _tokens(engines: Sequence[StepEngine]) -> Iterator[str]:
-    yield from _counter(families.PREFIX_QUERIES, engines, lambda e: [(_NONE, e.counters.prompt_tokens)])
-    yield from _counter(families.PREFIX_HITS, engines, lambda _: [(_NONE, 0)])
-    yield from _counter(families.PREEMPTIONS, engines, lambda e: [(_NONE, e.counters.preemptions)])
-    yield from _counter(families.PROMPT_TOKENS, engines, lambda e: [(_NONE, e.counters.prompt_tokens)])
-    yield from _counter(families.GENERATION_TOKENS, engines, lambda e: [(_NONE, e.counters.generation_tokens)])
+    yield from _counter(families.PREFIX_QUERIES, engines, lambda e: [(None, e.counters.prompt_tokens)])
+    yield from _counter(families.PREFIX_HITS, engines, lambda _: [(None, 0)])
+    yield from _counter(families.PREEMPTIONS, engines, lambda e: [(None, e.counters.preemptions)])
+    yield from _counter(families.PROMPT_TOKENS, engines, lambda e: [(None, e.counters.prompt_tokens)])
+    yield from _counter(families.GENERATION_TOKENS, engines, lambda e: [(None, e.counters.generation_tokens)])
     reasons = ("stop", "length", "abort", "error", "repetition")
     yield from _counter(
         families.SUCCESS,
         engines,
-        lambda e: [({"finished_reason": r}, e.counters.finished_requests if r == "stop" else 0) for r in reasons],
+        lambda e: [(("finished_reason", r), e.counters.finished_requests if r == "stop" else 0) for r in reasons],
     )
 
 
@@ -99,8 +100,8 @@ _HISTOGRAMS: Final[tuple[tuple[Family, Callable[[StepEngine], Histogram]], ...]]
 def _gauge(family: Family, engines: Sequence[StepEngine], read: Callable[[StepEngine], Samples]) -> Iterator[str]:
     yield from _head(family)
     for engine in engines:
-        for labels, value in read(engine):
-            yield _sample(family.name, _labels(engine, labels), value)
+        for label, value in read(engine):
+            yield _sample(family.name, engine, label, value)
 
 
 def _counter(family: Family, engines: Sequence[StepEngine], read: Callable[[StepEngine], Samples]) -> Iterator[str]:
@@ -115,10 +116,10 @@ def _histogram(family: Family, engines: Sequence[StepEngine], read: Callable[[St
         histogram, below = read(engine), 0
         for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
             below += count
-            yield _sample(f"{family.name}_bucket", _labels(engine, {"le": go_float(bound)}), below)
-        yield _sample(f"{family.name}_count", _labels(engine, _NONE), below)
-        yield _sample(f"{family.name}_sum", _labels(engine, _NONE), histogram.sum)
-    yield from _created(f"{family.name}_created", family, engines, lambda _: [(_NONE, 0)])
+            yield _sample(f"{family.name}_bucket", engine, ("le", go_float(bound)), below)
+        yield _sample(f"{family.name}_count", engine, None, below)
+        yield _sample(f"{family.name}_sum", engine, None, histogram.sum)
+    yield from _created(f"{family.name}_created", family, engines, lambda _: [(None, 0)])
 
 
 def _created(
@@ -127,8 +128,8 @@ def _created(
     """The twin that prometheus_client adds to each counter and histogram: when it was made, as a gauge."""
     yield from _head(Family(name, "gauge", family.text))
     for engine in engines:
-        for labels, _ in read(engine):
-            yield _sample(name, _labels(engine, labels), EPOCH_UNIX_SECONDS + engine.started_seconds)
+        for label, _ in read(engine):
+            yield _sample(name, engine, label, EPOCH_UNIX_SECONDS + engine.started_seconds)
 
 
 def _head(family: Family) -> Iterator[str]:
@@ -136,13 +137,18 @@ def _head(family: Family) -> Iterator[str]:
     yield f"# TYPE {family.name} {family.kind}"
 
 
-def _labels(engine: StepEngine, more: Labels) -> Labels:
-    return dict(sorted({"engine": str(engine.index), "model_name": engine.scenario.model_name, **more}.items()))
+def _sample(name: str, engine: StepEngine, label: Label, value: float) -> str:
+    return f"{_engine_series(name, engine.index, engine.scenario.model_name, label)} {go_float(value)}"
 
 
-def _sample(name: str, labels: Labels, value: float) -> str:
-    inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-    return f"{name}{{{inside}}} {go_float(value)}"
+@lru_cache(maxsize=4096)  # a page has the same series every time, and only their values are new
+def _engine_series(name: str, index: int, model_name: str, label: Label) -> str:
+    return _series(name, {"engine": str(index), "model_name": model_name, **dict([label] if label else [])})
+
+
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    inside = ",".join(f'{key}="{_escape(text)}"' for key, text in sorted(labels.items()))
+    return f"{name}{{{inside}}}"
 
 
 def _escape(text: str) -> str:

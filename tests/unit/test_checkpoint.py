@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from controller.checkpoint import LIMIT_BYTES, STALE_SECONDS, VERSION, Checkpoint, Key
 from controller.decide.course import Bar, Course, Probe
 from controller.decide.explore import Account
-from controller.memory import Learnt
+from controller.memory import Learnt, LearntWorkload
 from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import Cell, StepTable
 from controller.observe.errors import ObserveError
@@ -41,7 +41,10 @@ EVIDENCE: Final = AcceptanceEvidence(
 LEARNT: Final = Learnt(
     k_max=3,
     evidence=EVIDENCE,
-    workloads=(("chat", EVIDENCE), ("code", replace(EVIDENCE, scatter=0.0))),
+    workloads=(
+        LearntWorkload("chat", EVIDENCE, 600.0),
+        LearntWorkload("code", replace(EVIDENCE, scatter=0.0), 400.0),
+    ),
     table=StepTable((Cell(4.0, 3.0, 1.0, math.log(0.01), 7.5), Cell(4.0, 0.0, 0.0, math.log(0.008), 2.0, False, 3.0))),
     course=Course(
         home=((1, 31, 3), (32, 256, 0)),

@@ -1,13 +1,15 @@
 """A window teaches what it measured, by the plugin's counts where there are any, and ages what it did not see."""
 
+import math
 from dataclasses import replace
 
 import pytest
 from windows import window
 
 from controller.decide.present import Present
-from controller.learn import WORKLOADS_KEPT, learn
+from controller.learn import ABSENT_DRAFTS, WORKLOADS_KEPT, Known, learn
 from controller.memory import Learnt
+from controller.model.composition import Portion
 from controller.model.drafter import HEAD, Drafting
 from controller.model.evidence import AcceptanceEvidence
 from controller.observe.speculation import Measured, StepCounts, WorkloadCounts
@@ -51,10 +53,41 @@ def test_workloads_are_remembered_apart_and_add_up() -> None:
     """Each by its own counts; one that sends nothing now is kept."""
     first = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
     then = learn(first, sight(DRAFTED, Measured((CODE,), STEPS)))
-    drafts = {name: each.drafts for name, each in first.workloads}
+    drafts = {each.name: each.drafts for each in first.workloads}
     assert drafts == {"code": 600.0, "prose": 400.0}
     assert sum(drafts.values()) == evidence_of(first).drafts
-    assert {name: each.drafts for name, each in then.workloads} == {"code": 1200.0, "prose": 400.0}
+    assert {each.name: each.evidence.drafts for each in then.workloads} == {"code": 1200.0, "prose": 400.0}
+    assert sum(each.drafts for each in then.workloads) == pytest.approx(evidence_of(then).drafts)
+
+
+def test_a_workload_that_sends_nothing_any_more_leaves_the_mix() -> None:
+    """Its part fades with the drafts that are remembered, though what it was like is still known."""
+    alike = replace(CODE, name="more")
+    learnt = learn(Learnt(), sight(DRAFTED, Measured((CODE, alike), STEPS)))
+    parts = []
+    for _ in range(60):
+        learnt = learn(learnt, sight(DRAFTED, Measured((CODE,), STEPS)))
+        parts.append({each.name: each.drafts for each in learnt.workloads})
+        assert sum(parts[-1].values()) == pytest.approx(evidence_of(learnt).drafts)
+    gone = [part["more"] for part in parts]
+    assert gone == sorted(gone, reverse=True)
+    assert gone[0] > 500.0
+    assert gone[-1] < ABSENT_DRAFTS
+    assert {each.name: each.evidence.drafts for each in learnt.workloads}["more"] == 600.0
+    assert [each.name for each in portions(learnt)] == ["code"]
+
+
+def test_a_mix_that_turned_into_another_one_at_once_has_no_part_of_the_old() -> None:
+    """A window that differs too much to be chance drops what was known of the whole mix, its parts included."""
+    learnt = learn(Learnt(), sight(DRAFTED, Measured((CODE,), STEPS)))
+    hard = WorkloadCounts("prose", 1000.0, (1000.0, 1000.0), (1000.0, 100.0), (100.0, 10.0))
+    learnt = learn(learnt, sight(window((100.0, 10.0), drafts=1000), Measured((hard,), STEPS)))
+    assert {each.name: each.drafts for each in learnt.workloads} == {"prose": 1000.0, "code": 0.0}
+
+
+def portions(learnt: Learnt) -> tuple[Portion, ...]:
+    """The mix of the next window."""
+    return Known.of(learnt, sight(DRAFTED), math.inf).portions
 
 
 def test_a_plugin_that_counts_no_steps_leaves_them_to_the_page() -> None:
@@ -72,7 +105,7 @@ def test_what_nobody_saw_for_a_window_counts_for_less_and_steps_are_learnt_all_t
     known = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
     later = learn(known, sight(SILENT, measured, 0.0))
     assert 0 < evidence_of(later).drafts < evidence_of(known).drafts
-    for (_, old), (_, new) in zip(known.workloads, later.workloads, strict=True):
+    for old, new in ((a.evidence, b.evidence) for a, b in zip(known.workloads, later.workloads, strict=True)):
         assert 0 < new.drafts < old.drafts
     assert later.table != known.table
 
@@ -90,6 +123,6 @@ def test_clients_that_invent_names_do_not_fill_the_memory() -> None:
     for number in range(3 * WORKLOADS_KEPT):
         one = replace(CODE, name=f"invented-{number}")
         known = learn(known, sight(DRAFTED, Measured((one, PROSE), STEPS)))
-    names = [name for name, _ in known.workloads]
+    names = [each.name for each in known.workloads]
     assert len(names) == WORKLOADS_KEPT
     assert {"prose", f"invented-{3 * WORKLOADS_KEPT - 1}"} <= set(names)

@@ -14,6 +14,7 @@ from controller.act.actuator import Order, Outcome
 from controller.cycle import Cycle, Failure
 from controller.decide.decision import Action
 from controller.decide.policy_settings import PolicySettings
+from controller.live import Live
 from controller.loop import JITTER, Controller
 from controller.model.drafter import Method
 from controller.observe.errors import ObserveError
@@ -262,6 +263,31 @@ def test_a_slow_pass_takes_from_the_wait_and_not_from_the_next_interval() -> Non
 def test_passes_that_were_missed_are_not_made_up_for() -> None:
     """A pass longer than the interval is followed by the next after half an interval, and by no burst."""
     assert run_with([0.0] * 3, pass_seconds=25.0) == [5.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("reads", "pauses"),
+    [
+        pytest.param(([FIRST], [SECOND], [THIRD]), [3.0, 10.0, 10.0], id="a server that is met"),
+        pytest.param(([FIRST], [SECOND], [FIRST], [SECOND]), [3.0, 10.0, 3.0, 10.0], id="one that starts anew"),
+        pytest.param(([FIRST], [SECOND], UNREACHABLE), [3.0, 10.0, 10.0], id="one that is gone"),
+        pytest.param(([snapshot(None)], [after(snapshot(None))]), [10.0, 10.0], id="one without speculation"),
+    ],
+)
+def test_live_control_looks_soon_at_a_server_that_has_just_begun(
+    reads: tuple[Read, ...], pauses: list[float]
+) -> None:
+    """The k of its launch may be a bad one; a recommendation is in no hurry."""
+    live = Live("the-sidecar", frozen=lambda: False, chance=lambda: 0.0)
+    for controls, expected in ((live, pauses), (None, [10.0] * len(pauses))):
+        clock = ManualClock()
+        source = ScriptedSource(clock, *reads, before_read=lambda clock=clock: clock.advance(10.0))
+        loop = Controller(source, clock, RecordingActuator(), PolicySettings(), live=controls)
+        found = []
+        for _ in reads:
+            loop.step()
+            found.append(loop.pause_seconds(10.0))
+        assert found == expected
 
 
 def test_stop_ends_the_run_after_the_pass_in_progress() -> None:

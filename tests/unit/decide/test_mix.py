@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.decide.mix import answers
+from controller.model.acceptance import estimate
+from controller.model.composition import Portion
 from controller.model.drafter import HEAD, Drafting
 from controller.model.evidence import AcceptanceEvidence
 
@@ -21,6 +23,11 @@ def evidence(rate: float, drafts: float) -> AcceptanceEvidence:
     return AcceptanceEvidence(risks, tuple(rate * each for each in risks), drafts, 4 * drafts, drafts, drafts)
 
 
+def portion(name: str, counts: AcceptanceEvidence, share: float = 1.0) -> Portion:
+    """A workload of these counts."""
+    return Portion(name, share, estimate(counts, HEAD))
+
+
 CODE, PROSE = evidence(0.95, 3000.0), evidence(0.1, 1000.0)
 
 
@@ -30,16 +37,11 @@ CODE, PROSE = evidence(0.95, 3000.0), evidence(0.1, 1000.0)
     st.floats(1, 128),
     st.floats(0, 4),
 )
-def test_shares_add_up_to_one_and_no_workload_gains_by_sharing(
-    workloads: list[tuple[float, float]], batch: float, mix_k: float
-) -> None:
-    """Over those that drafted; the largest first."""
-    named = [(f"w{index}", evidence(*each)) for index, each in enumerate(workloads)]
-    found = answers(MIX, HEAD, named, batch, mix_k)
-    drafting = {name for name, each in named if each.drafts > 0}
-    assert {each.name for each in found} == drafting
-    assert sum(each.share for each in found) == pytest.approx(1.0 if drafting else 0.0)
-    assert [each.share for each in found] == sorted((each.share for each in found), reverse=True)
+def test_no_workload_gains_by_sharing(workloads: list[tuple[float, float]], batch: float, mix_k: float) -> None:
+    """Each is told apart, in the order in which they came."""
+    named = [portion(f"w{index}", evidence(*each), 1 / len(workloads)) for index, each in enumerate(workloads)]
+    found = answers(MIX, named, batch, mix_k)
+    assert [(each.name, each.share) for each in found] == [(each.name, each.share) for each in named]
     for each in found:
         assert each.cost_of_mix >= 0.0
         assert 0 <= each.k_best <= 4
@@ -49,9 +51,7 @@ def test_shares_add_up_to_one_and_no_workload_gains_by_sharing(
 
 def test_each_workload_has_its_own_best_k_and_pays_for_another() -> None:
     """Easy code wants all drafts on a lone stream, hard prose few on a full batch; each pays at the other's."""
-    code, prose = answers(MIX, HEAD, [("prose", PROSE), ("code", CODE)], 16.0, 2.0)
-    assert (code.name, prose.name) == ("code", "prose")
-    assert (code.share, prose.share) == (0.75, 0.25)
+    code, prose = answers(MIX, [portion("code", CODE, 0.75), portion("prose", PROSE, 0.25)], 16.0, 2.0)
     assert code.k_best > 2 > prose.k_best
     assert code.cost_of_mix > 0.02
     assert prose.cost_of_mix > 0.02
@@ -60,7 +60,7 @@ def test_each_workload_has_its_own_best_k_and_pays_for_another() -> None:
 
 def test_the_cost_of_the_mix_is_what_its_own_best_k_would_bring() -> None:
     """Throughput there over throughput at the mix's k, minus 1; the margin is that of the mix's k over k=0."""
-    (alone,) = answers(MIX, HEAD, [("prose", PROSE)], 16.0, 4.0)
+    (alone,) = answers(MIX, [portion("prose", PROSE)], 16.0, 4.0)
     priced = replace(MIX, acceptance=replace(alone.acceptance, coverage=MIX.acceptance.coverage))
     rates = [score.tokens_per_second for score in priced.prices([16.0], 4.0).scores(0)]
     assert alone.cost_of_mix == pytest.approx(max(rates) / rates[4] - 1)
@@ -76,14 +76,14 @@ def test_a_workload_is_priced_at_the_coverage_of_the_mix() -> None:
         for coverage in (1.0, 0.3)
     )
     (plain,), (also,), (less,) = (
-        answers(market_of, HEAD, [("code", each)], 8.0, 4.0)
+        answers(market_of, [portion("code", each)], 8.0, 4.0)
         for market_of, each in ((often, CODE), (often, rare), (seldom, CODE))
     )
     assert plain.margin == also.margin
     assert less.margin.value < plain.margin.value
 
 
-def test_equal_shares_come_in_the_order_of_their_names() -> None:
-    """So that two passes print the same table."""
-    found = answers(MIX, HEAD, [("b", CODE), ("a", CODE)], 8.0, 4.0)
-    assert [each.name for each in found] == ["a", "b"]
+def test_a_workload_alone_is_not_priced_as_a_mix() -> None:
+    """What the composition of the mix adds belongs to no single one."""
+    mixed = replace(MIX, composition=(1.0, 1.2, 1.1, 1.05, 1.0))
+    assert answers(mixed, [portion("code", CODE)], 8.0, 4.0) == answers(MIX, [portion("code", CODE)], 8.0, 4.0)

@@ -87,18 +87,22 @@ def test_a_running_probe_comes_before_other_batch_sizes() -> None:
     assert after.home == HOME
 
 
-def test_other_batch_sizes_come_before_a_new_probe() -> None:
-    """What is clear is done before what is only promising; the present load keeps its k."""
+def test_a_new_probe_comes_before_other_batch_sizes() -> None:
+    """The present load is what costs now; the rest is done in the first pass that measures nothing."""
     course = course_of()
-    decision, after = steered(holding(course, {5: PROMISING}, schedule=REFINED), course)
+    base = holding(course, {5: PROMISING}, schedule=REFINED)
+    decision, after = steered(base, course)
+    assert (decision.action, decision.reason, after.probe) == (Action.PROBE, Reason.EXPLORING, Probe(5, LOAD))
+    assert after.home == HOME
+    decision, after = steered(holding(course, schedule=REFINED), course)
     assert (decision.action, decision.reason, decision.schedule) == (Action.CHANGE, Reason.OTHER_BATCHES, REFINED)
     assert (after.home, after.probe, after.change) == (REFINED, None, None)
     assert after.changed_at_seconds is None
     assert after.refined_at_seconds == NOW
 
 
-def test_a_probe_begins_only_when_nothing_else_is_to_be_done() -> None:
-    """And leaves the lasting schedule alone."""
+def test_a_probe_leaves_the_lasting_schedule_alone() -> None:
+    """It lies on top."""
     course = course_of()
     decision, after = steered(holding(course, {5: PROMISING}), course)
     assert (decision.action, decision.reason, decision.k) == (Action.PROBE, Reason.EXPLORING, 5)
