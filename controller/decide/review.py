@@ -14,7 +14,7 @@ LIKE_LOAD: Final = 1.3
 RECENT_WINDOWS: Final = 12
 """Windows on either side of a change that are compared at most."""
 ENOUGH_WINDOWS: Final = 3
-"""Windows after a change before it can be called worse: one may be a stall."""
+"""Windows on either side of a change before it can be called worse: one may be a stall, or be a server's first."""
 NOISE_LEAST: Final = 0.02
 """Standard deviation of ln throughput from window to window that is assumed at least."""
 REMEMBERED_WINDOWS: Final = 40
@@ -106,9 +106,8 @@ def review(change: Change, windows: Sequence[Realised]) -> Review:
     center = fmean(new) - fmean(old)
     reach = _Z90 * noise * math.sqrt(1 / len(old) + 1 / len(new))
     realised = Bounded(math.exp(center), math.exp(center - reach), math.exp(center + reach))
-    if len(new) < ENOUGH_WINDOWS:
-        verdict = Verdict.PENDING
-    elif realised.high < (1.0 if change.predicted.value >= 1 else change.predicted.low):
+    least = 1.0 if change.predicted.value >= 1 else change.predicted.low
+    if min(len(old), len(new)) >= ENOUGH_WINDOWS and realised.high < least:
         verdict = Verdict.WORSE
     else:
         verdict = Verdict.KEPT if len(new) >= RECENT_WINDOWS else Verdict.PENDING

@@ -114,7 +114,7 @@ def test_a_k_that_turns_out_slower_than_expected_is_left_again_and_stays_left(tm
     sidecar = beside(RANDOM, tmp_path)
     served = sidecar.served
     served.engine.cost = DearWithoutDrafts(served.engine.cost)  # type: ignore[assignment]
-    sidecar.until(19)
+    sidecar.until(12)
     assert served.k == 0
     sidecar.until(60)
     assert served.k > 0
@@ -194,7 +194,7 @@ def test_a_schedule_is_renewed_while_passes_go_on_also_when_nobody_sends_anythin
     assert {engine.acted.outcome for engine in engines(cycles)} == {Outcome.RENEWED}
     assert {engine.decision.reason for engine in engines(cycles)} == {Reason.IDLE}
     assert (served.told()["owner"], served.engine.schedule) == (OWNER, held)
-    served.server.advance_to(1290 + 119)
+    served.server.advance_to(1280 + 119)  # the last pass was within ten seconds
     assert served.engine.schedule == held
     served.server.advance_to(1290 + 122)
     assert (served.told()["owner"], served.engine.schedule) == (None, served.engine.launch_schedule)
@@ -267,20 +267,37 @@ def test_frozen_what_is_held_stays_held_and_nothing_changes(tmp_path: Path) -> N
     assert served.k > 3
 
 
-IDLE_IN_A_PROBE: Final = traffic((0, "random", 4), (122, "random", 0), (800, "random", 4))
+def probing(sidecar: Sidecar) -> bool:
+    """Whether a probe runs."""
+    (learnt,) = sidecar.loop.learnt.values()
+    return learnt.course.probe is not None
 
 
-@pytest.mark.parametrize(("scenario", "seconds"), [(CODE, 12), (IDLE_IN_A_PROBE, 140)], ids=["busy", "idle"])
-def test_to_freeze_ends_a_probe(scenario: Scenario, seconds: int, tmp_path: Path) -> None:
+def until_a_probe(sidecar: Sidecar) -> int:
+    """Passes until one runs; the second it began in."""
+    return next(second for second in range(1, 300) if sidecar.until(second) and probing(sidecar))
+
+
+def idle_in_a_probe(folder: Path) -> Scenario:
+    """Text that no drafter can guess, until a probe out of k=0 runs; then nobody sends anything until second 800."""
+    folder.mkdir()
+    sidecar = beside(RANDOM, folder)
+    sidecar.until(40)
+    stops = until_a_probe(sidecar) + 1
+    return traffic((0, "random", 4), (stops, "random", 0), (800, "random", 4))
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["busy", "idle"])
+def test_to_freeze_ends_a_probe(idle: bool, tmp_path: Path) -> None:
     """In the next pass, whether or not anybody sends something then; and passes come at their usual pace again."""
-    sidecar = beside(scenario, tmp_path)
-    sidecar.until(seconds)
+    sidecar = beside(idle_in_a_probe(tmp_path / "before") if idle else CODE, tmp_path)
+    sidecar.until(40 if idle else 0)
+    seconds = until_a_probe(sidecar)
     (learnt,) = sidecar.loop.learnt.values()
     home = learnt.course.home
-    assert learnt.course.probe is not None
     assert sidecar.served.engine.schedule != home
     sidecar.frozen = True
-    sidecar.until(seconds + 3)
+    sidecar.until(seconds + 4)
     assert sidecar.served.engine.schedule == home
     assert sidecar.loop.pause_seconds(10.0) == 10.0
 
@@ -460,10 +477,10 @@ def test_while_the_target_is_missed_nothing_is_explored(tmp_path: Path) -> None:
 
 def test_the_rest_of_a_server_during_a_probe_is_not_charged_to_exploration(tmp_path: Path) -> None:
     """A probe that costs something begins, and then nobody sends anything for a while: nothing was lost by it."""
-    sidecar = beside(IDLE_IN_A_PROBE, tmp_path)
-    sidecar.until(140)
-    (learnt,) = sidecar.loop.learnt.values()
-    assert learnt.course.probe is not None
+    sidecar = beside(idle_in_a_probe(tmp_path / "before"), tmp_path)
+    sidecar.until(40)
+    sidecar.until(until_a_probe(sidecar) + 20)
+    assert probing(sidecar)
     engine = sidecar.engine(830)
     assert engine.decision.scores[1].gain_ratio < 0.99
     (learnt,) = sidecar.loop.learnt.values()

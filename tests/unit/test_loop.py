@@ -274,9 +274,7 @@ def test_passes_that_were_missed_are_not_made_up_for() -> None:
         pytest.param(([snapshot(None)], [after(snapshot(None))]), [10.0, 10.0], id="one without speculation"),
     ],
 )
-def test_live_control_looks_soon_at_a_server_that_has_just_begun(
-    reads: tuple[Read, ...], pauses: list[float]
-) -> None:
+def test_live_control_looks_soon_at_a_server_that_has_just_begun(reads: tuple[Read, ...], pauses: list[float]) -> None:
     """The k of its launch may be a bad one; a recommendation is in no hurry."""
     live = Live("the-sidecar", frozen=lambda: False, chance=lambda: 0.0)
     for controls, expected in ((live, pauses), (None, [10.0] * len(pauses))):

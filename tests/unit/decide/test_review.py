@@ -57,6 +57,13 @@ def test_a_clear_loss_is_worse_after_enough_windows_and_not_before() -> None:
         assert verdict is (Verdict.WORSE if count == ENOUGH_WINDOWS else Verdict.PENDING)
 
 
+def test_a_change_that_followed_on_few_windows_is_not_called_worse() -> None:
+    """A server that has just started is fast, its requests being short yet: that speaks for no k."""
+    for count in range(1, ENOUGH_WINDOWS + 1):
+        verdict = review(CHANGE, [*before(count), *after(RECENT_WINDOWS, 70.0)]).verdict
+        assert verdict is (Verdict.WORSE if count == ENOUGH_WINDOWS else Verdict.KEPT)
+
+
 def test_a_change_is_kept_when_the_windows_are_full_and_it_is_not_worse() -> None:
     """Until then it stays under review, however good it looks."""
     for count in range(ENOUGH_WINDOWS, RECENT_WINDOWS):
