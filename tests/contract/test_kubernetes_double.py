@@ -12,7 +12,7 @@ from contract.kubernetes_double import ROLE_DOCUMENT, TOKEN, Double, role_text
 from contract.kubernetes_objects import CONFIG, deployment
 from contract.kubernetes_rules import MINORS
 
-from controller.act.rollout_record import Phase
+from controller.act.rollout_record import Expected, Phase, Record
 from controller.act.rollout_result import RolloutOutcome
 
 WORKLOAD = "/apis/apps/v1/namespaces/serving/deployments/vllm"
@@ -158,6 +158,14 @@ def test_the_document_explains_every_outcome_and_phase() -> None:
     text = ROLE_DOCUMENT.read_text("utf-8")
     assert [each.value for each in RolloutOutcome if f"`{each.value}`" not in text] == []
     assert [each.value for each in Phase if f"`{each.value}`" not in text] == []
+
+
+def test_the_document_removes_every_annotation() -> None:
+    """Taken out, it leaves no trace."""
+    commands = ROLE_DOCUMENT.read_text("utf-8").partition("## Take it out")[2]
+    expected = Expected(5, 2, 1.2, 64.0, 1000.0, 1.01, 2.0)
+    record = Record(0.0, 1, "{}", "{}", Phase.ROLLING, 0.0, 0, expected)
+    assert [name for name in record.annotations() if f" {name}-" not in commands] == []
 
 
 def _without(thing: dict[str, Any], name: str) -> dict[str, Any]:
