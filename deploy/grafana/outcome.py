@@ -64,9 +64,9 @@ def _at_a_glance() -> list[Json]:
         stat(
             "adaptive-k",
             "The worst state of the selected sidecars. down: does not answer. stale: no usable page of its server for "
-            "ten minutes. cannot act: most passes failed at the engine plugin. not applied: the engine runs another k "
-            "than its schedule says. flapping: more than 12 changes in an hour. frozen: an operator holds k. "
-            "Each but frozen is an alert.",
+            "ten minutes. no page: for two, or none yet, as while a model loads. cannot act: most passes failed at the "
+            "engine plugin. not applied: the engine runs another k than its schedule says. flapping: more than 12 "
+            "changes in an hour. frozen: an operator holds k. Each but frozen and no page is an alert.",
             [query(HEALTH, "state")],
             width=5,
             mappings=states(
@@ -76,8 +76,9 @@ def _at_a_glance() -> list[Json]:
                     2: ("flapping", ORANGE),
                     3: ("not applied", ORANGE),
                     4: ("cannot act", RED),
-                    5: ("stale", RED),
-                    6: ("down", RED),
+                    5: ("no page", ORANGE),
+                    6: ("stale", RED),
+                    7: ("down", RED),
                 }
             ),
             no_value="not scraped",

@@ -12,18 +12,22 @@ SERVER: Final = 'namespace=~"$namespace", pod=~"$pod", model_name=~"$model_name"
 """vLLM is scraped under a job and an instance of its own."""
 ALERTING: Final = 'ALERTS{alertname=~"AdaptiveK.+", alertstate="firing", namespace=~"$namespace", pod=~"$pod"}'
 HEALTH: Final = f"""max(
-  6 + 0 * (
+  7 + 0 * (
     up{{{SIDECAR}}} == 0
     and on (job, instance)
     (up{{job=~".*adaptive-k.*"}} or max_over_time(adaptive_k_build_info{{{SIDECAR}}}[1d]))
   )
   or
-  5 + 0 * (time() - adaptive_k_last_success_timestamp_seconds{{{SIDECAR}}} > 600)
+  6 + 0 * (time() - adaptive_k_last_success_timestamp_seconds{{{SIDECAR}}} > 600)
   or
-  5 * (
+  6 * (
     adaptive_k_build_info{{{SIDECAR}}}
     and on (job, instance) adaptive_k_build_info{{{SIDECAR}}} offset 10m
     unless on (job, instance) adaptive_k_last_success_timestamp_seconds)
+  or
+  5 + 0 * (time() - adaptive_k_last_success_timestamp_seconds{{{SIDECAR}}} > 120)
+  or
+  5 * (adaptive_k_build_info{{{SIDECAR}}} unless on (job, instance) adaptive_k_last_success_timestamp_seconds)
   or
   4 + 0 * (
     increase(adaptive_k_actuation_failures_total{{{ENGINE}}}[10m]) > 0
@@ -43,7 +47,7 @@ HEALTH: Final = f"""max(
   or
   0 * adaptive_k_build_info{{{SIDECAR}}}
 )"""
-"""The worst of what is wrong; conditions as in the alerts."""
+"""The worst of what is wrong; conditions as in the alerts, but that a page that cannot be read is seen at once."""
 
 
 def own(aggregate: str, name: str, matchers: str = "") -> str:

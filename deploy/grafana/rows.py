@@ -55,6 +55,7 @@ def acceptance() -> list[Json]:
             "Of several servers, the mean.",
             [query(own("avg by (position)", "acceptance_ratio"), "position {{position}}")],
             unit="percentunit",
+            decimals=1,
             min=0,
             max=1,
             width=12,
