@@ -79,7 +79,7 @@ class Server:
         method = environment.get("REQUEST_METHOD")
         if method != "GET":  # the answer to HEAD has no body by definition, and waitress would send one
             words = b"" if method == "HEAD" else b"This port is read-only: use GET.\n"
-            return _send(start, ("405 Method Not Allowed", "text/plain", words))
+            return _send(start, ("405 Method Not Allowed", "text/plain", words), (("Allow", "GET"),))
         if path == "/metrics":
             page: Iterable[bytes] = self._metrics(environment, start)
             return page
