@@ -13,14 +13,18 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from controller.files import text_of
 from controller.fleet_options import GROUPS_MAX, FleetOptions
 from controller.model.drafter import Method
 from controller.options import ENV_PREFIX, Duration, Listen, Options, Positive, SettingsError, Url, seconds_of
+from controller.plain import plain
 from controller.rollout_options import RolloutOptions
 from controller.whatif_options import WhatIfOptions
 
 __all__ = ["CONFIG_ENV", "ENV_PREFIX", "VERBS", "Options", "SettingsError", "known_fields", "load"]
 
+FILE_BYTES_MAX: Final = 256 * 1024
+"""Of a settings file."""
 CONFIG_ENV: Final = f"{ENV_PREFIX}CONFIG"
 _KUBERNETES: Final = re.compile(
     rf"{ENV_PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"
@@ -385,7 +389,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     import yaml  # noqa: PLC0415  # only where there is a settings file
 
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(text_of(path, FILE_BYTES_MAX))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError(f"The settings file {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if content is None:
@@ -396,11 +400,14 @@ def _yaml(path: Path) -> dict[str, Any]:
     found = {str(key).replace("-", "_"): value for key, value in content.items()}
     for key in found:
         if key not in known:
-            raise SettingsError(f"The settings file {path} has {key!r}, which is not an option{_guess(key, known)}")
+            raise SettingsError(
+                f"The settings file {path} has {plain(key)!r}, which is not an option{_guess(key, known)}"
+            )
     return found
 
 
 def _guess(name: str, known: list[str], prefix: str = "") -> str:
+    name = name[:80]  # comparing takes its time
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {prefix}{close[0]}?" if close else "."
 

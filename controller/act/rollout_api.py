@@ -13,8 +13,10 @@ import urllib3
 from controller.act.rollout_body import body_of
 from controller.act.rollout_result import RolloutOutcome, RolloutStop
 from controller.clock import Clock
+from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause
 from controller.observe.http import Session
+from controller.observe.secret import without_secret
 from controller.plain import plain
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -207,7 +209,7 @@ class KubernetesApi:
         if self._server.token_file is None:
             return {}
         try:
-            token = self._server.token_file.read_text("utf-8").strip()
+            token = text_of(self._server.token_file, SECRET_BYTES_MAX).strip()
         except (OSError, UnicodeDecodeError) as error:
             token, why = "", cause(error)
         else:
@@ -249,7 +251,8 @@ class KubernetesApi:
     def _refuse_status(self, response: requests.Response, method: str, path: str, body: bytes = b"") -> None:
         if response.status_code < 300:
             return
-        raise _refusal(response, f"{method} {path.partition('?')[0]}", _status(body))
+        text = without_secret(body.decode("utf-8", "replace"), response.request.headers.get("Authorization"))
+        raise _refusal(response, f"{method} {path.partition('?')[0]}", _status(text))
 
 
 def _event(line: bytes) -> tuple[str, dict[str, Any]]:
@@ -262,7 +265,7 @@ def _event(line: bytes) -> tuple[str, dict[str, Any]]:
     return (kind, thing) if isinstance(thing, dict) else ("ERROR", {})
 
 
-def _status(body: bytes) -> dict[str, Any]:
+def _status(body: str) -> dict[str, Any]:
     """The API server's Status object; empty when the answer is something else."""
     try:
         found = json.loads(body)

@@ -9,6 +9,7 @@ from controller.commands.exit_codes import OK
 from controller.commands.wiring import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
+from controller.files import DOCUMENT_BYTES_MAX, text_of
 from controller.model.drafter import FIXED_K
 from controller.settings import LaunchConfigOptions, SettingsError
 
@@ -55,7 +56,7 @@ def _wanted(options: LaunchConfigOptions) -> Schedule:
 
 def _from_recommendation(path: Path) -> Schedule:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(text_of(path, DOCUMENT_BYTES_MAX))
         schedules = [server["recommendation"]["schedule"] for server in found["servers"]]
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise SettingsError(

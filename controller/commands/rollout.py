@@ -15,6 +15,7 @@ from controller.act.rollout_result import Edit, Patch, RolloutOutcome, RolloutRe
 from controller.act.rollout_settings import HOUR_SECONDS, RolloutSettings
 from controller.act.rollout_workload import Kind
 from controller.clock import Clock
+from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause
 from controller.serve.log import event
 from controller.settings import RunOptions, SettingsError
@@ -143,7 +144,7 @@ def _if_there(path: Path) -> Path | None:
 def _namespace(folder: Path) -> str:
     path = folder / "namespace"
     try:
-        found = path.read_text("utf-8").strip()
+        found = text_of(path, SECRET_BYTES_MAX).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"The namespace of the workload is not known, for {path} cannot be read ({cause(error)}): give "

@@ -4,12 +4,12 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from controller.act.actuator import Actuator, RecommendOnly
 from controller.clock import Clock
 from controller.decide.policy_settings import PolicySettings
+from controller.files import DOCUMENT_BYTES_MAX, text_of
 from controller.live import Live
 from controller.loop import Controller
 from controller.memory import Learnt
@@ -27,7 +27,6 @@ LoopOptions = RecommendOptions | RunOptions | BacktestOptions
 RECOMMENDED_GAIN: Final = 0.03
 APPLIED_GAIN: Final = 0.01
 """Least gain of a change that costs nothing to make and is taken back when it fails; others may cost a restart."""
-PROFILE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
 
 def controller(
@@ -86,21 +85,13 @@ def profile(options: ModelOptions) -> StepTable | None:
     if options.profile is None:
         return None
     try:
-        return read_profile(_text(options.profile))
+        return read_profile(text_of(options.profile, DOCUMENT_BYTES_MAX))
     except (OSError, ValueError) as error:
         why = cause(error) if isinstance(error, OSError | UnicodeDecodeError) else str(error)
         raise SettingsError(
             f"the profile {options.profile} cannot be used: {why}. A profile is CSV with the columns batch, k, "
             "step_ms, or JSON as `controller calibrate` saves it."
         ) from error
-
-
-def _text(path: Path) -> str:
-    with path.open("rb") as file:
-        body = file.read(PROFILE_LIMIT_BYTES + 1)
-    if len(body) > PROFILE_LIMIT_BYTES:
-        raise ValueError(f"it is larger than {PROFILE_LIMIT_BYTES} bytes")
-    return body.decode("utf-8")
 
 
 def say(text: str) -> None:

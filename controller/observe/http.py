@@ -7,9 +7,12 @@ from typing import Final
 
 import requests
 import urllib3
+from requests.structures import CaseInsensitiveDict
 
+from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.deadline import DeadlineAdapter
 from controller.observe.errors import ObserveError, cause
+from controller.observe.secret import without_secret
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -124,7 +127,13 @@ class Fetcher:
                     _refuse_compressed(response, url)
                 redirects = 300 <= response.status_code < 400  # it is not followed, so its body is not read either
                 answer = b"" if redirects else b"".join(self._chunks(response, url))
-            return response.status_code, response.headers, answer.decode("utf-8")
+            authorization = sent.get("Authorization")
+            told = {name: without_secret(each, authorization) for name, each in response.headers.items()}
+            return (
+                response.status_code,
+                CaseInsensitiveDict(told),
+                without_secret(answer.decode("utf-8"), authorization),
+            )
         except requests.exceptions.SSLError as error:
             raise self._untrusted(url, str(error)) from error
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
@@ -195,7 +204,7 @@ def bearer(token_file: Path | None, option: str = "--token-file") -> dict[str, s
     if token_file is None:
         return {}
     try:
-        token = token_file.read_text("utf-8").strip()
+        token = text_of(token_file, SECRET_BYTES_MAX).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ObserveError(
             Reason.FILE_UNREADABLE,

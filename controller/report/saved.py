@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.decide.decision import Bounded
+from controller.files import DOCUMENT_BYTES_MAX, text_of
 from controller.report.document import VERSION
 
 
@@ -65,7 +66,7 @@ def read(path: Path) -> SavedServer:
             the path.
     """
     try:
-        found = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)
+        found = json.loads(text_of(path, DOCUMENT_BYTES_MAX), parse_constant=_no_constant)
         if found["schema"] != VERSION:
             raise ValueError(f"{path} has schema {found['schema']!r}; this adaptive-k reads {VERSION}")
         judged = [server for server in found["servers"] if server["scores"]]

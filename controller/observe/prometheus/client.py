@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import ObserveError, cause
 from controller.observe.http import Fetcher, Peer
 from controller.plain import plain
@@ -229,7 +230,7 @@ def _said(text: str) -> str:
 
 def _line(path: Path, option: str) -> str:
     try:
-        found = path.read_text("utf-8").strip()
+        found = text_of(path, SECRET_BYTES_MAX).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ObserveError(
             Reason.FILE_UNREADABLE,
