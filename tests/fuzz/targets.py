@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 TARGETS: Final = (
-    "exposition", "passes", "checkpoint", "profile", "plugin_body", "plugin_answer", "speculative_config",
-    "server_answers", "workload", "scenario_file", "settings_file", "page_query",
+    "exposition", "prometheus_answers", "passes", "checkpoint", "profile", "plugin_body", "plugin_answer",
+    "speculative_config", "server_answers", "workload", "scenario_file", "settings_file", "page_query",
 )  # fmt: skip
 
 
