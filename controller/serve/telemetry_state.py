@@ -37,6 +37,8 @@ STALE_SECONDS: Final = 120.0
 """An engine that could not be judged for longer has no gauges: an alert on them would tell of the past as of now."""
 LASTING: Final = frozenset({Action.CHANGE, Action.DISABLE, Action.ROLL_BACK})
 """The actions that mean another k for good; a probe is none."""
+ENGINES_MAX: Final = 256
+"""Engines that are counted; those longest gone are forgotten, or a server whose models come and go would fill memory."""
 Engine = tuple[str, str]
 """Model name, and the engine's label."""
 
@@ -72,7 +74,7 @@ class State:
         cycle: The latest; None before the first.
         last_success_unix_seconds: When a page, and the window of any engine on it, could last be used.
         failures: Of observing, by reason.
-        engines: Every engine that was ever seen.
+        engines: Every engine that was seen, the most recently seen last.
     """
 
     cycle: Cycle | None = None
@@ -97,13 +99,13 @@ def after(state: State, cycle: Cycle) -> State:
     counts = dict(state.engines)
     for each in () if cycle.failure else cycle.engines:
         key = each.model_name, each.engine
-        counts[key] = _counted(counts.get(key, EngineCounts()), each, cycle.at_unix_seconds)
+        counts[key] = _counted(counts.pop(key, EngineCounts()), each, cycle.at_unix_seconds)
     failed = cycle.failure is not None or (bool(cycle.engines) and all(each.failure for each in cycle.engines))
     return State(
         cycle=cycle,
         last_success_unix_seconds=state.last_success_unix_seconds if failed else cycle.at_unix_seconds,
         failures=state.failures + Counter(failure.reason for failure in cycle.failures),
-        engines=counts,
+        engines=dict(list(counts.items())[-ENGINES_MAX:]),
     )
 
 

@@ -21,6 +21,7 @@ from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
 from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, OBSERVING_FAILED, Reason
 from controller.serve.telemetry import Telemetry
+from controller.serve.telemetry_state import ENGINES_MAX
 
 FIRST = snapshot()
 SECOND = after(FIRST)
@@ -166,6 +167,17 @@ def test_counters_never_fall() -> None:
         now = {key: count for key, count in samples(published(*reads[:end])).items() if key[0].endswith("_total")}
         assert all(now[key] >= count for key, count in before.items())
         before = now
+
+
+def test_models_that_come_and_go_do_not_fill_memory() -> None:
+    """The longest gone is forgotten; one that is still served never is, however old."""
+    old = replace(FIRST, model_name="the-first")
+    later = [[old, replace(FIRST, model_name=f"model-{number}")] for number in range(ENGINES_MAX + 20)]
+    page = text(published(*later))
+    counted = set(re.findall(r'adaptive_k_decisions_total\{.*?model_name="([^"]*)"', page))
+    assert len(counted) == ENGINES_MAX
+    assert {"the-first", f"model-{ENGINES_MAX + 19}"} <= counted
+    assert "model-0" not in counted
 
 
 def test_a_failure_is_counted_once_and_leaves_the_last_good_values() -> None:
