@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from controller.act.actuator import Outcome
 from controller.cycle import EngineCycle
 from controller.decide.course import Course
 from controller.decide.policy import PolicyState
@@ -81,6 +82,8 @@ class EngineMemory:
 
     def after(self, sight: Sight, now_seconds: float) -> "EngineMemory":
         """The memory after a look at one more window, before anything is learnt from it."""
-        strayed = self.strayed + 1 if sight.applied is False else 0
+        changed = self.last is not None and self.last.acted.outcome is Outcome.APPLIED
+        # a window that began with a change holds steps from before it, and speaks neither for the engine nor against it
+        strayed = self.strayed if changed else self.strayed + 1 if sight.applied is False else 0
         drafted_at = now_seconds if sight.window.drafts > 0 else self.drafted_at_seconds
         return replace(self, strayed=strayed, drafted_at_seconds=drafted_at)

@@ -38,7 +38,7 @@ STALE_SECONDS: Final = 120.0
 LASTING: Final = frozenset({Action.CHANGE, Action.DISABLE, Action.ROLL_BACK})
 """The actions that mean another k for good; a probe is none."""
 ENGINES_MAX: Final = 256
-"""Engines that are counted; those longest gone are forgotten, or a server whose models come and go would fill memory."""
+"""Engines that are counted; those longest gone are forgotten: models that come and go would otherwise fill memory."""
 Engine = tuple[str, str]
 """Model name, and the engine's label."""
 
