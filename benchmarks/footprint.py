@@ -1,8 +1,9 @@
 """What adaptive-k costs: start, memory, parsing, one pass, the plugin's part of an engine step, the simulator's speed.
 
-    python benchmarks/footprint.py [--json] [--repeats N]
+    python benchmarks/footprint.py [--json] [--repeats N] [--seconds N]
 
-Seconds are medians of several runs with their range; on a shared machine read them as an order of magnitude.
+`run` is watched as a process of its own, in apply mode at an interval of 5 s beside eight workloads. Seconds are
+medians of several runs with their range; on a shared machine read them as an order of magnitude.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from math import log
 from pathlib import Path
 
 from plugin_step import added_microseconds
+from sidecar import import_milliseconds, run_cost, startup_seconds
 
 from controller.decide.objective import fastest
 from controller.model.acceptance import estimate
@@ -34,6 +36,12 @@ from controller.simulator.scenarios import SCENARIOS
 
 PAGES = Path(__file__).parent.parent / "tests" / "data" / "vllm_pages"
 MEGABYTE = 1_000_000
+TOLD = (
+    "rss_mib", "cpu_share", "startup_seconds", "parse_1mb_seconds", "recommend_replay_seconds", "pass_ms_median",
+    "plugin_step_us_median", "plugin_step_us_p99",
+)  # fmt: skip
+"""What --json tells."""
+IMPORTS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="medians only, machine-readable")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="runs of each (default 7)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, metavar="N", help="`run` is watched so long (default 60)"
+    )
     options = parser.parse_args()
     rows = [
+        *sidecar(options.seconds, options.repeats),
         *replay(options.repeats),
         parse(options.repeats),
         one_pass(options.repeats),
@@ -71,13 +83,28 @@ def main() -> int:
         *simulator(options.repeats),
     ]
     if options.json:
-        print(json.dumps({row.key: row.median for row in rows}, indent=2))
+        by_key = {row.key: row.median for row in rows}
+        print(json.dumps({key: by_key[key] for key in TOLD}, indent=2))
         return 0
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     print(f"{'':52}{'median':>10} {'':6} ({'range':>17})   target")
     for row in rows:
         print(row.line())
+    print("\nimports of `run`, by package, without what they import")
+    for name, milliseconds in list(import_milliseconds().items())[:IMPORTS_SHOWN]:
+        print(f"{name:52}{milliseconds:10.4g} ms")
     return 0
+
+
+def sidecar(seconds: float, repeats: int) -> list[Row]:
+    """`controller run` as a whole process."""
+    cost = run_cost(seconds)
+    return [
+        Row("rss_mib", "run with 8 workloads, resident memory", (cost.rss_mib,), "MiB", "at most 64 MiB"),
+        Row("cpu_share", "its share of a core", (cost.cpu_share,), "", "at most 0.003"),
+        Row("scraped_bytes", "scraped in each of its passes", (float(cost.scraped_bytes),), "bytes", ""),
+        Row("startup_seconds", "its first /metrics after the start", startup_seconds(repeats), "s", "within 1 s"),
+    ]
 
 
 def replay(repeats: int) -> list[Row]:
