@@ -2,8 +2,9 @@
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from typing import Any
 
@@ -129,3 +130,24 @@ def test_an_unknown_host_to_listen_on_is_told(command: Command) -> None:
     said = command("run", "--listen", "no-such-host.invalid:9460")
     assert said.code == FAILED
     assert "cannot listen on no-such-host.invalid:9460" in said.err
+
+
+def test_a_thousand_clients_that_hold_on_stop_neither_the_loop_nor_the_probes() -> None:
+    """Half of them silent, half of them byte by byte, for as long as ten passes take."""
+    with (
+        SimulatedServer("steady-code", speed=20) as server,
+        running(server.url) as sidecar,
+        ExitStack() as held,
+    ):
+        passed = sidecar.wait_for(decided)
+        host, _, port = sidecar.address.rpartition(":")
+        clients = [held.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(1000)]
+        for number in range(10):
+            for client in clients[::2]:
+                with suppress(OSError):  # it had to make room
+                    client.send(b"GET /metrics HTTP/1.1\r\nX-Slow: "[number * 3 : number * 3 + 3])
+            passed = sidecar.wait_for(decided, passed)
+            assert sidecar.get("/livez")[0] == sidecar.get("/readyz")[0] == 200
+        assert "adaptive_k_cycles_total" in sidecar.get("/metrics")[1]
+        assert sidecar.end() == OK
+    assert not [line for line in sidecar.log if line["event"] == "failure"]

@@ -63,3 +63,19 @@ def test_either_token_opens(header: bytes) -> None:
 def test_nothing_else_does(header: bytes | None) -> None:
     """No header, no scheme, another scheme, a piece of a token."""
     assert not is_bearer(header, (OLD, NEW))
+
+
+@pytest.mark.parametrize("header", [b"Bearer " + OLD, b"Bearer " + NEW, b"Bearer x", b"Bearer " + 5000 * b"x", None])
+def test_every_token_is_compared_in_constant_time_whatever_comes(
+    header: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests of one length, by `hmac.compare_digest`, and the second token also when the first has matched."""
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    is_bearer(header, (OLD, NEW))
+    assert compared == [(32, 32), (32, 32)]
