@@ -68,17 +68,28 @@ def workload_tokens(replicas: Iterable[Replica], seconds: float, step_seconds: f
 
     Of the pods that live then; a restart's minutes and gaps in the scrapes are not taken off.
     """
+    for present in _present(replicas, seconds, step_seconds):
+        yield tuple(step_seconds * sum(each) for each in zip(*(it.tokens_per_second for it in present), strict=True))
+
+
+def ran_tokens(replicas: Iterable[Replica], seconds: float, step_seconds: float) -> Iterator[float]:
+    """The same at the k that ran."""
+    for present in _present(replicas, seconds, step_seconds):
+        yield step_seconds * sum(each.tokens_per_second[each.k] for each in present)
+
+
+def _present(replicas: Iterable[Replica], seconds: float, step_seconds: float) -> Iterator[list[Stretch]]:
+    """In each step the stretches of the pods that live in its middle."""
     everything = [(each, tuple(stretches(each.scenario, seconds))) for each in replicas]
     for index in range(int(seconds / step_seconds)):
         middle = (index + 0.5) * step_seconds
-        present = [
-            stretch.tokens_per_second
+        yield [
+            stretch
             for replica, found in everything
             if replica.life is None or replica.life[0] <= middle < replica.life[1]
             for stretch in found
             if stretch.start_seconds <= middle < stretch.end_seconds
         ]
-        yield tuple(step_seconds * sum(each) for each in zip(*present, strict=True))
 
 
 @lru_cache(maxsize=4096)
