@@ -65,6 +65,8 @@ class FleetOptions(Options):
 
     @model_validator(mode="after")
     def _whole(self) -> "FleetOptions":
+        if self.prometheus_url is None and (self.match or self.group_by):
+            raise ValueError("--match and --group-by choose among servers: give --prometheus-url")
         if (self.username_file is None) != (self.password_file is None):
             raise ValueError("--username-file and --password-file go together")
         return self

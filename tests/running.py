@@ -65,10 +65,10 @@ class Running:
 
 
 @contextmanager
-def running(url: str, *options: str) -> Iterator[Running]:
-    """`controller run` beside a server, ten passes a second."""
+def running(url: str | None, *options: str) -> Iterator[Running]:
+    """`controller run` beside a server, or with the options that name many, ten passes a second."""
     address = f"127.0.0.1:{unused_port()}"
-    arguments = ["--url", url, "--listen", address, "--interval-seconds", "0.1", *options]
+    arguments = [*(("--url", url) if url else ()), "--listen", address, "--interval-seconds", "0.1", *options]
     process = subprocess.Popen(
         [sys.executable, "-m", "controller", "run", *arguments],
         stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from pages import CREATED, after, page, snapshot
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.listener import Listener
@@ -117,3 +118,28 @@ def serving(store: StoreDouble) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.port}"
     finally:
         listener.close()
+
+
+class GrowingStore(StoreDouble):
+    """Pods at work: whenever the time is asked for, half a minute has passed and all were scraped again."""
+
+    def __init__(self, traffic: Mapping[str, Mapping[str, Any]], minutes: int = 5) -> None:
+        """Traffic by pod, as `pages.after` takes it, one pod in a namespace of its own; and how much past there is."""
+        super().__init__()
+        self._traffic = traffic
+        self._pages = {
+            pod: snapshot(model_name="llama", created_seconds=CREATED + place) for place, pod in enumerate(traffic)
+        }
+        for _ in range(2 * minutes):
+            self._pass()
+
+    def _pass(self) -> None:
+        self.now += 30
+        for pod, traffic in self._traffic.items():
+            self._pages[pod] = after(self._pages[pod], **traffic)
+            self.scrape(page(self._pages[pod]), self.now - 5, pod=pod, namespace=f"ns-{pod}")
+
+    def _answer(self, form: Mapping[str, str]) -> dict[str, Any]:
+        if form["query"] == "time()":
+            self._pass()
+        return super()._answer(form)

@@ -69,22 +69,12 @@ def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
     if options.source:
         return ReplaySource(options.source, options.seconds, options.page_limit_bytes)
     if options.prometheus_url:
-        return _fleet(options)
+        from controller.commands.fleet import last_window  # noqa: PLC0415  # only where there is a store
+
+        return last_window(options, options.window_seconds or FLEET_SECONDS)
     from controller.commands.connection import http_source  # noqa: PLC0415  # a sixth of the start-up time
 
     return http_source(options, clock)
-
-
-def _fleet(options: RecommendOptions) -> MetricsSource:
-    """Two instants of the store: the beginning and the end of the window."""
-    from controller.commands.fleet import grouping, history  # noqa: PLC0415  # only where there is a store
-    from controller.observe.prometheus.fleet import Fleet  # noqa: PLC0415
-    from controller.observe.prometheus.source import PastSource  # noqa: PLC0415
-
-    store = history(options)
-    now = store.now()
-    since = now - (options.window_seconds or FLEET_SECONDS)
-    return PastSource(store, Fleet(grouping(options)), (since, now))
 
 
 def _without_speculation(cycle: Cycle) -> bool:

@@ -15,12 +15,13 @@ from controller.clock import Clock, SystemClock
 from controller.commands.connection import http_source, plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import controller, say
-from controller.cycle import Cycle
+from controller.cycle import Cycle, Failure
 from controller.live import Live
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError, cause
 from controller.observe.plugin import PluginSource
 from controller.observe.snapshot import Key
+from controller.observe.source import MetricsSource
 from controller.serve.log import configure, event, log_cycle
 from controller.serve.page_view import About
 from controller.serve.server import Server
@@ -39,10 +40,9 @@ def run(options: RunOptions) -> int:
     stop = threading.Event()
     _stop_on_signals(stop)
     configure()
-    event("start", clock.unix_seconds(), server=options.url, listen=options.listen, mode=options.mode)
+    asked = options.prometheus_url or options.url
+    event("start", clock.unix_seconds(), server=asked, listen=options.listen, mode=options.mode)
     kept = Checkpoint(options.checkpoint, options.url, clock) if options.checkpoint else None
-    restored = _restored(kept, clock)
-    loop = controller(options, http_source(options, clock), clock, **control, restored=restored)
     keeper = _Keeper(kept, clock, server.checkpoint_failed)
 
     def publish(cycle: Cycle) -> None:
@@ -52,6 +52,8 @@ def run(options: RunOptions) -> int:
 
     server.start()
     try:
+        source, restored = _fleet(options, clock, stop) if options.prometheus_url else _one(options, clock, kept)
+        loop = controller(options, source, clock, **control, restored=restored)
         loop.run(stop, options.interval_seconds, publish, jitter=lambda: random.uniform(-1.0, 1.0))  # noqa: S311
     finally:
         server.close()
@@ -62,7 +64,29 @@ def run(options: RunOptions) -> int:
 def _about(options: RunOptions) -> About:
     """What the status page says of this process; who rolls dry only recommends."""
     mode = "recommend" if options.mode == "rollout" and options.rollout_dry_run else options.mode
-    return About(options.url, mode, checkpoint=str(options.checkpoint or ""))
+    if options.prometheus_url is None:
+        return About(options.url, mode, checkpoint=str(options.checkpoint or ""))
+    from controller.commands.fleet import group_labels  # noqa: PLC0415  # only where there is a store
+
+    return About(options.prometheus_url, mode, labels=group_labels(options), fleet=True)
+
+
+def _one(options: RunOptions, clock: Clock, kept: Checkpoint | None) -> tuple[MetricsSource, dict[Key, Learnt]]:
+    """One server, and what was learnt of it before a restart."""
+    return http_source(options, clock), _restored(kept, clock)
+
+
+def _fleet(options: RunOptions, clock: Clock, stop: threading.Event) -> tuple[MetricsSource, dict[Key, Learnt]]:
+    """Many servers, and what the store teaches of them."""
+    from controller.commands.fleet import learnt_before, watched  # noqa: PLC0415  # only where there is a store
+
+    def tell(failure: Failure) -> None:
+        event("failure", clock.unix_seconds(), reason=failure.reason.value, message=failure.message)
+
+    restored = learnt_before(options, clock, stop, tell)
+    if restored:
+        event("warmed_up", clock.unix_seconds(), groups=len(restored), seconds=options.warm_up_seconds)
+    return watched(options), restored
 
 
 class _Parts(TypedDict, total=False):

@@ -47,7 +47,8 @@ def log_cycle(cycle: Cycle) -> None:
         event("failure", cycle.at_unix_seconds, reason=cycle.failure.reason.value, message=cycle.failure.message)
         return
     for engine in cycle.engines:
-        where = {"model_name": engine.model_name, "engine": engine.engine}
+        where: dict[str, Any] = {"model_name": engine.model_name, "engine": engine.engine}
+        where |= {"labels": dict(engine.labels)} if engine.labels else {}
         if engine.failure:
             failure = {"reason": engine.failure.reason.value, "message": engine.failure.message}
             event("failure", cycle.at_unix_seconds, **where, **failure)

@@ -13,6 +13,7 @@ from controller.serve.page_figures import figures
 from controller.serve.page_history import Past
 from controller.serve.page_lists import decisions, facts, workloads
 from controller.serve.page_markup import Child, element
+from controller.serve.page_overview import subtitle
 from controller.serve.page_words import (
     age,
     batch_text,
@@ -53,7 +54,7 @@ def section(identity: str, engine: EngineCycle, past: Past, now: float, told_at:
         element(
             "header",
             element("h2", name(engine.model_name)),
-            element("p", f"engine {name(engine.engine)}", class_="quiet"),
+            element("p", subtitle(engine), class_="quiet"),
             element("p", told, class_="chip") if told else None,
             class_="title",
         ),
@@ -81,6 +82,12 @@ def notices(engine: EngineCycle) -> Iterator[Element]:
     control, acted = engine.control, engine.acted
     if engine.failure is not None:
         yield notice(True, meaning(engine.failure.reason), engine.failure.message, engine.failure.reason)
+    replicas = engine.replicas
+    if engine.failure is None and replicas is not None and replicas.left_out:
+        left = sum(count for _, count in replicas.left_out)
+        yield notice(
+            False, f"{left} of {replicas.known} replicas are left out.", replicas.message, replicas.left_out[0][0]
+        )
     if acted.outcome is Outcome.FAILED and acted.reason is not None:
         yield notice(True, meaning(acted.reason), acted.message, acted.reason)
     if acted.outcome in _ROLLS:

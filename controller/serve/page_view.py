@@ -9,16 +9,14 @@ from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
 from controller.act.actuator import Outcome
-from controller.cycle import Cycle, EngineCycle
+from controller.cycle import Cycle, Failure
 from controller.serve.page_engine import notice, section
-from controller.serve.page_figures import scrolled, table
-from controller.serve.page_history import ENGINES_MAX, Story
+from controller.serve.page_history import Story
 from controller.serve.page_lists import Fact, facts
 from controller.serve.page_markup import Child, element
-from controller.serve.page_words import age, clock_text, headline, k_text, meaning, name, words
+from controller.serve.page_overview import SECTIONS_MAX, chosen, overview
+from controller.serve.page_words import age, clock_text, headline, meaning, name, words
 
-SECTIONS_MAX: Final = 3
-"""More engines than these are a table, and one of them in full."""
 FRAGMENT: Final = "live"
 """The query that asks for the changing part only."""
 _ICON: Final = (
@@ -63,12 +61,16 @@ class About:
         mode: `recommend`, `apply` or `rollout`.
         interval_seconds: Time between two passes.
         checkpoint: The file that keeps what was learnt; empty without one.
+        labels: Names of the labels that tell a fleet's rows apart; empty beside one server.
+        fleet: Whether many servers are watched, through a store of metrics.
     """
 
     server: str = ""
     mode: str = "recommend"
     interval_seconds: float = 10.0
     checkpoint: str = ""
+    labels: tuple[str, ...] = ()
+    fleet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +143,22 @@ class View:
             problems.append(notice(True, f"No pass has ended for {age(silent)}.", text))
         if cycle is not None and cycle.failure is not None:
             problems.append(notice(True, meaning(cycle.failure.reason), cycle.failure.message, cycle.failure.reason))
+        problems += [notice(False, meaning(note.reason), note.message, note.reason) for note in _notes(cycle)]
         if self.checkpoint_failure:
             problems.append(notice(True, "What is learnt is not kept.", self.checkpoint_failure))
         stale = cycle is not None and (cycle.failure is not None or silent > self.patience_seconds)
         told_at = story.good_unix_seconds if story.good_unix_seconds is not None else now
-        chosen = _chosen(engines, self.engine)
+        shown = chosen(engines, self.engine)
         return element(
             "main",
             element("span", _title(cycle), id="title", hidden=True),
             self._header(),
             element("p", _spoken(story), class_="unseen", role="status"),
             *problems,
-            _overview(engines, chosen) if len(engines) > len(chosen) else None,
+            overview(engines, shown) if len(engines) > len(shown) else None,
             *(
                 section(f"engine-{index}", engines[index], story.past(engines[index]), now, told_at, stale=stale)
-                for index in chosen
+                for index in shown
             ),
             None if engines else self._empty(),
             self._footer(),
@@ -204,34 +207,17 @@ class View:
             good = story.good_unix_seconds
             read = "never read" if good is None else f"last read {age(now - good)} ago"
             found.append(("failed passes", f"{story.failed} of {cycle.number}", read))
+        if about.fleet:
+            found.append(("memory", "Prometheus", "a restart learns from its last minutes"))
+            return element("footer", element("h2", "Health", class_="unseen"), facts(found, class_="health"))
         kept = "failing" if self.checkpoint_failure else "kept"
         found.append(("checkpoint", kept, name(about.checkpoint)) if about.checkpoint else
                      ("checkpoint", "none", "a restart learns anew"))  # fmt: skip
         return element("footer", element("h2", "Health", class_="unseen"), facts(found, class_="health"))
 
 
-def _chosen(engines: tuple[EngineCycle, ...], wanted: str) -> range:
-    """The engines that are shown in full: all, if they are few; else the one that is asked for."""
-    if len(engines) <= SECTIONS_MAX:
-        return range(len(engines))
-    index = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 else 0
-    return range(index, index + 1) if index < len(engines) else range(1)
-
-
-def _overview(engines: tuple[EngineCycle, ...], chosen: range) -> Element:
-    rows: list[list[Child]] = [
-        [
-            element("a", f"{name(each.model_name)}, engine {name(each.engine)}", href=f"?engine={index}",
-                    aria_current="true" if index in chosen else None),
-            k_text(each.decision.k_now),
-            k_text(each.decision.k),
-            headline(each),
-            meaning(each.failure.reason if each.failure else each.decision.reason),
-        ]
-        for index, each in enumerate(engines[:ENGINES_MAX])
-    ]  # fmt: skip
-    heads = ("engine", "k now", "should be", "answer", "why")
-    return scrolled("All engines", table(f"{len(engines)} engines", heads, rows), "scroll overview")
+def _notes(cycle: Cycle | None) -> tuple[Failure, ...]:
+    return cycle.notes if cycle is not None else ()
 
 
 def _link(path: str, text: str) -> Element:

@@ -34,7 +34,7 @@ class Server:
         self._patience_seconds = max(60.0, LIVE_INTERVALS * interval_seconds)
         self._progress_seconds = clock.monotonic_seconds()
         self._page = Page(replace(about or About(), interval_seconds=interval_seconds), self._patience_seconds)
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(about.labels if about else ())
         registry = CollectorRegistry()
         registry.register(self._telemetry)
         self._metrics = make_wsgi_app(registry)

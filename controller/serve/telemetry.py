@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from controller.cycle import Cycle
-from controller.serve.telemetry_family import Kind
+from controller.serve.telemetry_family import ENGINE_LABELS, Family, Kind
 from controller.serve.telemetry_state import State, after
 from controller.serve.telemetry_table import FAMILIES
 
@@ -17,8 +17,10 @@ _KINDS: Final = {Kind.GAUGE: GaugeMetricFamily, Kind.COUNTER: CounterMetricFamil
 class Telemetry(Collector):
     """Collects `adaptive_k_*` from the cycles published to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: tuple[str, ...] = ()) -> None:
+        """`labels`: names of those that tell a fleet's rows apart, beside the model and the engine."""
         self._state = State()
+        self._labels = labels
 
     @property
     def cycle(self) -> Cycle | None:
@@ -37,7 +39,12 @@ class Telemetry(Collector):
         """All families of one state."""
         state = self._state
         for each in FAMILIES:
-            family = _KINDS[each.kind](each.name, each.text, labels=each.labels)
+            family = _KINDS[each.kind](each.name, each.text, labels=self._names(each))
             for labels, value in each.values(state):
                 family.add_metric(labels, value)
             yield family
+
+    def _names(self, family: Family) -> tuple[str, ...]:
+        engine = len(ENGINE_LABELS)
+        of_engine = family.labels[:engine] == ENGINE_LABELS
+        return (*ENGINE_LABELS, *self._labels, *family.labels[engine:]) if of_engine else family.labels

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from controller.cycle import Cycle, EngineCycle
+from controller.observe.snapshot import Key
 from controller.serve.telemetry_read import Spread, Value
 from controller.serve.telemetry_state import EngineCounts, State
 
@@ -41,6 +42,12 @@ class Family:
     values: Callable[[State], Iterable[Value]]
 
 
+def placed(key: Key) -> tuple[str, ...]:
+    """The values of `ENGINE_LABELS`, and of the labels that tell a fleet's rows apart."""
+    model_name, engine, labels = key
+    return (model_name, engine, *(value for _, value in labels))
+
+
 def alone(
     name: str, unit: str, text: str, value: Callable[[State], float | None], kind: Kind = Kind.GAUGE
 ) -> tuple[Family, ...]:
@@ -67,7 +74,7 @@ def labelled(
     def of_all(state: State) -> Iterator[Value]:
         for engine in state.present:
             for found, value in values(engine):
-                yield (engine.model_name, engine.engine, *found), value
+                yield (*placed(engine.key), *found), value
 
     return (Family(PREFIX + name, Kind.GAUGE, (*ENGINE_LABELS, *labels), unit, text, of_all),)
 
@@ -117,6 +124,6 @@ def counted(
     def values(state: State) -> Iterator[Value]:
         for key, known in state.engines.items():
             for found, value in counts(known):
-                yield (*key, *found), value
+                yield (*placed(key), *found), value
 
     return (Family(PREFIX + name, Kind.COUNTER, (*ENGINE_LABELS, *labels), unit, text, values),)

@@ -8,6 +8,7 @@ from typing import Final
 from controller.act.actuator import Outcome
 from controller.cycle import Cycle, EngineCycle
 from controller.decide.decision import Action
+from controller.observe.snapshot import Key
 from controller.reason import Reason
 
 OUTCOMES: Final = (
@@ -39,8 +40,6 @@ LASTING: Final = frozenset({Action.CHANGE, Action.DISABLE, Action.ROLL_BACK})
 """The actions that mean another k for good; a probe is none."""
 ENGINES_MAX: Final = 256
 """Engines that are counted; those longest gone are forgotten: models that come and go would otherwise fill memory."""
-Engine = tuple[str, str]
-"""Model name, and the engine's label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +73,13 @@ class State:
         cycle: The latest; None before the first.
         last_success_unix_seconds: When a page, and the window of any engine on it, could last be used.
         failures: Of observing, by reason.
-        engines: Every engine that was seen, the most recently seen last.
+        engines: Every engine that was seen, the most recently seen last; of a fleet those that are there.
     """
 
     cycle: Cycle | None = None
     last_success_unix_seconds: float | None = None
     failures: Counter[Reason] = field(default_factory=Counter)
-    engines: Mapping[Engine, EngineCounts] = field(default_factory=dict)
+    engines: Mapping[Key, EngineCounts] = field(default_factory=dict)
 
     @property
     def present(self) -> tuple[EngineCycle, ...]:
@@ -89,23 +88,23 @@ class State:
         return tuple(each for each in engines if not self._is_old(each))
 
     def _is_old(self, engine: EngineCycle) -> bool:
-        known = self.engines.get((engine.model_name, engine.engine))
+        known = self.engines.get(engine.key)
         judged = known.judged_unix_seconds if known is not None else None
         return self.cycle is not None and judged is not None and self.cycle.at_unix_seconds - judged > STALE_SECONDS
 
 
 def after(state: State, cycle: Cycle) -> State:
     """The state with one more cycle. After a failure its engines are those of an earlier pass, counted then."""
-    counts = dict(state.engines)
+    there = {each.key for each in cycle.engines}
+    counts = {key: known for key, known in state.engines.items() if not key[2] or key in there}  # a fleet's come and go
     for each in () if cycle.failure else cycle.engines:
-        key = each.model_name, each.engine
-        counts[key] = _counted(counts.pop(key, EngineCounts()), each, cycle.at_unix_seconds)
+        counts[each.key] = _counted(counts.pop(each.key, EngineCounts()), each, cycle.at_unix_seconds)
     failed = cycle.failure is not None or (bool(cycle.engines) and all(each.failure for each in cycle.engines))
     return State(
         cycle=cycle,
         last_success_unix_seconds=state.last_success_unix_seconds if failed else cycle.at_unix_seconds,
         failures=state.failures + Counter(failure.reason for failure in cycle.failures),
-        engines=dict(list(counts.items())[-ENGINES_MAX:]),
+        engines=dict(list(counts.items())[-max(ENGINES_MAX, len(cycle.engines)) :]),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from controller import __version__
 from controller.act.actuator import Outcome
 from controller.reason import ACTING_FAILED, OBSERVING_FAILED
+from controller.report.stake import stake
 from controller.serve import telemetry_read as read
 from controller.serve.telemetry_family import (
     ENGINE_LABELS,
@@ -22,6 +23,7 @@ from controller.serve.telemetry_family import (
     labelled,
     of_cycle,
     of_engine,
+    placed,
 )
 from controller.serve.telemetry_read import Value
 from controller.serve.telemetry_state import OUTCOMES, EngineCounts, State
@@ -35,7 +37,7 @@ def _decisions(counts: EngineCounts) -> Iterator[Value]:
 def _last_changes(state: State) -> Iterator[Value]:
     for key, counts in state.engines.items():
         if counts.changed_unix_seconds is not None:
-            yield key, counts.changed_unix_seconds
+            yield placed(key), counts.changed_unix_seconds
 
 
 def _expiries(state: State) -> Iterator[Value]:
@@ -44,7 +46,7 @@ def _expiries(state: State) -> Iterator[Value]:
     for engine in state.cycle.engines:
         at = read.expiry(engine, state.cycle.at_unix_seconds)
         if at is not None:
-            yield (engine.model_name, engine.engine), at
+            yield placed(engine.key), at
 
 
 LABELS: Final = {
@@ -101,6 +103,38 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Expected throughput at the recommended k over now; 1 is no gain.",
         ("basis",),
         read.gain,
+    ),
+    *of_engine(
+        "decoded_tokens_per_second",
+        "tokens per second",
+        "Tokens after the first of each request, per second of wall time, by the counters of the window.",
+        lambda each: at.tokens_per_second if (at := stake(each)) else None,
+    ),
+    *bounded(
+        "gain_tokens_per_second",
+        "tokens per second",
+        "What the recommended k would add to that, or where none is recommended the k that looks best.",
+        (),
+        lambda each: [((), at.to_gain)] if (at := stake(each)) else [],
+    ),
+    *bounded(
+        "loss_tokens_per_second",
+        "tokens per second",
+        "What k=0 would add to that where speculation loses; 0 where it does not.",
+        (),
+        lambda each: [((), at.lost)] if (at := stake(each)) else [],
+    ),
+    *of_engine(
+        "replicas",
+        "engines",
+        "Engines behind the row: 1 beside one server, all that share the row's labels in a fleet.",
+        lambda each: each.replicas.known if each.replicas else 1,
+    ),
+    *of_engine(
+        "replicas_counted",
+        "engines",
+        "Those of them with a usable window in the last pass.",
+        lambda each: each.replicas.counted if each.replicas else 1,
     ),
     *bounded(
         "margin_ratio",

@@ -14,6 +14,7 @@ from contract.kubernetes_double import TOKEN, Double, Fault, Sent, status
 from contract.kubernetes_objects import CONFIG, NAME, NAMESPACE, config_of, deployment
 from fakes import ManualClock
 from running import Running, running
+from store_double import GrowingStore, serving
 
 from controller.act.rollout_result import Edit, RolloutOutcome, RolloutResult
 from controller.act.rollout_settings import RolloutSettings
@@ -99,6 +100,35 @@ def test_speculation_that_loses_is_rolled_out_of_the_deployment_once(cluster: Cl
     assert cluster.double.objects[LEASE]["spec"]["holderIdentity"] == event["reportingInstance"]
     decision = next(each for each in sidecar.log if each.get("outcome") == "rolling" and each["event"] == "decision")
     assert decision["reason"] == Reason.SPECULATION_LOSES
+
+
+FLEET = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000, "step_seconds": 0.05}
+
+
+@contextmanager
+def rolling_a_fleet(cluster: Cluster, store: GrowingStore) -> Iterator[Running]:
+    """The same with many servers, seen through Prometheus."""
+    with serving(store) as url, running(None, "--prometheus-url", url, *cluster.options) as sidecar:
+        yield sidecar
+
+
+def test_a_workload_of_many_replicas_is_rolled_for_what_they_do_together(cluster: Cluster) -> None:
+    """One row of the store, one decision, one patch."""
+    with rolling_a_fleet(cluster, GrowingStore({"a": FLEET})) as sidecar:
+        sidecar.wait_for(told("started"))
+        assert sidecar.end() == OK
+    (patch,) = cluster.sent("patch")
+    assert patch.body
+
+
+def test_nothing_is_rolled_while_several_workloads_match(cluster: Cluster) -> None:
+    """Nobody could say which of them is meant; the rows are named."""
+    with rolling_a_fleet(cluster, GrowingStore({"a": FLEET, "b": FLEET})) as sidecar:
+        seen = sidecar.wait_for(lambda line: line.get("reason") == "too_many_groups")
+        sidecar.wait_for(lambda line: line.get("reason") == "too_many_groups", seen)
+        assert sidecar.end() == OK
+    assert "ns-a/llama, ns-b/llama" in sidecar.log[seen - 1]["message"]
+    assert cluster.sent("patch") == []
 
 
 def test_a_rollout_is_seen_through_while_the_server_is_down_for_it(cluster: Cluster) -> None:

@@ -21,6 +21,8 @@ TOGETHER = {
     "mode": {"plugin-token-file": "/token", "rollout-kind": "Deployment", "rollout-name": "vllm"},
     "objective": {"tpot-target-ms": 30},
     "ttl-seconds": {"interval-seconds": 1},
+    "match": {"prometheus-url": "http://prometheus:9090"},
+    "group-by": {"prometheus-url": "http://prometheus:9090"},
     "username-file": {"password-file": "/password"},
     "password-file": {"username-file": "/username"},
 }

@@ -69,9 +69,10 @@ class Fleet:
         so that between two snapshots lies the sum of the engines' windows, and no restart of any of them is in it.
 
         Raises:
-            ObserveError: No engine has one of the labels to group by.
+            ObserveError: No engine has one of the labels to group by, or there is more than the one row wanted.
         """
         rows = self._rows(unix_seconds)
+        self._grouping.refuse_several(sorted(rows))
         kept = sorted(rows, key=lambda key: (-len(rows[key]), key))[: self._grouping.groups_max]
         left = len(rows) - len(kept)
         more = ((Reason.TOO_MANY_GROUPS, GROUPS_LEFT_OUT.format(count=left)),) if left else ()

@@ -1,6 +1,6 @@
 """What makes a row: one engine, or all engines that share some labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,10 +21,12 @@ class Grouping:
     Attributes:
         labels: Names of the labels that the engines of a row share, and `model_name` always; None for a row an engine.
         groups_max: The rows with the most engines are kept, if there are more.
+        only: Whether there may be one row only, because what is decided for it is done to one workload.
     """
 
     labels: tuple[str, ...] | None = None
     groups_max: int = GROUPS_MAX
+    only: bool = False
 
     def key(self, engine: Key) -> Key:
         """The row that an engine belongs to.
@@ -47,6 +49,17 @@ class Grouping:
                 Reason.LABELS_MISSING,
                 f"No server has the label {plain(missing[0])} to group by. They have: "
                 f"{', '.join(map(plain, sorted(there)))}. Change --group-by.",
+            )
+
+    def refuse_several(self, rows: Sequence[Key]) -> None:
+        """Refuses rows of which nobody could say which is meant; raises `ObserveError`."""
+        if self.only and len(rows) > 1:
+            named = ", ".join(
+                plain("/".join([*(value for _, value in labels), model])) for model, _, labels in rows[:5]
+            )
+            raise ObserveError(
+                Reason.TOO_MANY_GROUPS,
+                f"{len(rows)} groups match ({named}), but only one workload is rolled: narrow --match to its pods.",
             )
 
 
