@@ -10,7 +10,7 @@ from controller.observe.prometheus.client import Answer, Client, Floats, Series
 from controller.observe.prometheus.selector import inventory, newest, ranged
 from controller.observe.prometheus.track import Track, track
 from controller.observe.snapshot import Key
-from controller.observe.vllm_metrics import FIRST_ENGINE, WANTED, Sample, sample
+from controller.observe.vllm_metrics import FIRST_ENGINE, PER_POSITION, WANTED, Sample, sample
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -20,6 +20,14 @@ SHOWN: Final = 8
 """Servers that are listed where nothing matches."""
 SPLIT_SECONDS: Final = 60.0
 """A span that is too much for the store is asked for in halves, down to this."""
+_TOGETHER: Final = 4
+"""So many metrics are asked for at once: about as many series an engine as the one that has a series a position."""
+_SINGLE: Final = sorted(WANTED - {PER_POSITION})
+_QUERIES: Final = (
+    (PER_POSITION,),
+    *(tuple(_SINGLE[start : start + _TOGETHER]) for start in range(0, len(_SINGLE), _TOGETHER)),
+)
+"""Five queries, whatever the fleet's size, each with an answer that is held in memory alone."""
 _NOT_IDENTITY: Final = frozenset({"__name__", "model_name", "engine", "position"})
 
 
@@ -55,7 +63,7 @@ class History:
         return self._client.now()
 
     def read(self, since_unix_seconds: float, until_unix_seconds: float) -> Span:
-        """Every scrape after `since` up to `until`: one query for each of vLLM's metrics that are wanted.
+        """Every scrape after `since` up to `until`: one query for every few of vLLM's metrics that are wanted.
 
         Where the store refuses so much at once, the span is asked for in parts.
 
@@ -63,22 +71,22 @@ class History:
             ObserveError: With the cause and the remedy.
         """
         joined, partial, queries, size = Joined(), "", 0, 0
-        for name in sorted(WANTED):
-            for answer in self._answers(name, since_unix_seconds, until_unix_seconds):
+        for names in _QUERIES:
+            for answer in self._answers(names, since_unix_seconds, until_unix_seconds):
                 queries, size = queries + 1, size + answer.size_bytes
                 partial = partial or "; ".join(answer.warnings)
                 joined.take(answer.series)
         return Span(joined.tracks(), partial, queries, size, joined.nameless)
 
-    def _answers(self, name: str, since: float, until: float) -> Iterator[Answer]:
+    def _answers(self, names: tuple[str, ...], since: float, until: float) -> Iterator[Answer]:
         try:
-            yield self._client.query(ranged(name, self._match, until - since), until)
+            yield self._client.query(ranged(names, self._match, until - since), until)
         except ObserveError as error:
             if error.reason is not Reason.STORE_LIMIT or until - since < 2 * SPLIT_SECONDS:
                 raise
             middle = (since + until) / 2
-            yield from self._answers(name, since, middle)
-            yield from self._answers(name, middle, until)
+            yield from self._answers(names, since, middle)
+            yield from self._answers(names, middle, until)
 
     def why_nothing(self, at_unix_seconds: float) -> ObserveError:
         """Why there is nothing to see: no server matches, and which there are; or the youngest sample is old.
