@@ -165,12 +165,7 @@ class Controller:
         if snapshot.k_max is None:
             last = undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION)
             return replace(memory, last=replace(last, acted=self._actuator.idle() or NOTHING_DONE))
-        if self._stated_k is not None and self._stated_k > snapshot.k_max:
-            raise ObserveError(
-                Reason.K_IMPOSSIBLE,
-                f"--k {self._stated_k:g} is beyond k_max={snapshot.k_max}, the server's num_speculative_tokens: state "
-                "the k in force, or leave --k out.",
-            )
+        _refuse_impossible(self._stated_k, snapshot.k_max)
         if memory.snapshot is None:
             last = undecided(snapshot, Reason.WARMING_UP, WARMING_UP)
             return self._acted(replace(memory, last=last), speculation)
@@ -246,6 +241,15 @@ class Controller:
             failure=failure,
             observe_seconds=observed_at - started,
             seconds=self._clock.monotonic_seconds() - started,
+        )
+
+
+def _refuse_impossible(stated_k: float | None, k_max: int) -> None:
+    if stated_k is not None and stated_k > k_max:
+        raise ObserveError(
+            Reason.K_IMPOSSIBLE,
+            f"--k {stated_k:g} is beyond k_max={k_max}, the server's num_speculative_tokens: state the k in force, or "
+            "leave --k out.",
         )
 
 
