@@ -90,11 +90,12 @@ def import_milliseconds() -> dict[str, float]:
 def _server(folder: Path) -> Iterator[tuple[SimulatedServer, Path]]:
     tokens = folder / "tokens"
     tokens.write_text(f"{TOKEN}\n", "utf-8")
-    with SimulatedServer(_eight_workloads(), token_file=tokens) as server:
+    with SimulatedServer(eight_workloads(), token_file=tokens) as server:
         yield server, tokens
 
 
-def _eight_workloads() -> Scenario:
+def eight_workloads() -> Scenario:
+    """Those of a mix, some of them several times."""
     mixed = SCENARIOS["mixed-workloads"]
     kinds = [mixed.workloads[number % len(mixed.workloads)] for number in range(WORKLOADS)]
     workloads = tuple(replace(kind, name=f"tenant-{number}") for number, kind in enumerate(kinds))

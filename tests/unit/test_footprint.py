@@ -1,0 +1,132 @@
+"""What the sidecar loads and how much one pass does, counted: these grow by accident, and no clock is needed to see it.
+
+A limit is what was counted when it was set and a seventh more. Where a change is worth its cost, raise the limit with it.
+"""
+
+import cProfile
+import pstats
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from controlled import Served
+from fakes import ManualClock, RecordingActuator, ScriptedSource
+
+from controller.decide.policy_settings import PolicySettings
+from controller.loop import Controller
+from controller.observe.plugin import read_speculation
+from controller.observe.speculation import Speculation
+from controller.serve.page import Page
+from controller.serve.page_view import About
+from controller.serve.telemetry import Telemetry
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from sidecar import eight_workloads  # noqa: E402
+
+INTERVAL_SECONDS: Final = 5.0
+PASSES: Final = 30
+COUNTED: Final = 10
+"""The last ones, when everything is learnt."""
+CALLS_A_PASS: Final = 11_800
+PEAK_KIBIBYTES_A_PASS: Final = 105
+OWN_MODULES: Final = 105
+LIBRARIES: Final = {
+    "annotated_types", "certifi", "charset_normalizer", "dotenv", "idna", "numpy", "prometheus_client", "pydantic",
+    "pydantic_core", "pydantic_settings", "requests", "typing_extensions", "typing_inspection", "urllib3", "waitress",
+}  # fmt: skip
+"""Whatever else is installed here, the image has no more than these and PyYAML, which only a file of settings needs."""
+ABSENT: Final = "import sys; sys.modules['chardet'] = None; "  # requests takes it where it finds it; the image has none
+
+
+@pytest.fixture(scope="module")
+def loaded() -> list[str]:
+    """All modules of a process that is about to run `controller run`."""
+    code = f"{ABSENT}import controller.cli, controller.commands.run; print(*[n for n, m in sys.modules.items() if m])"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_run_loads_no_library_beyond_those_it_needs(loaded: list[str]) -> None:
+    """An import at the top of a module of ours, or a new release of a library, may bring another one along."""
+    packages = {name.partition(".")[0] for name in loaded if not name.startswith("_")}
+    found = packages - set(sys.stdlib_module_names) - {"controller", "cython_runtime"}
+    assert {name for name in found if not name.endswith("__mypyc") and not name.startswith("__editable__")} <= LIBRARIES
+
+
+def test_run_loads_nothing_that_only_other_verbs_need(loaded: list[str]) -> None:
+    """Neither the simulator nor the engine's plugin, the rollout, the fleet or the calibration."""
+    own = [name for name in loaded if name.partition(".")[0] == "controller"]
+    elsewhere = ("controller.simulator", "controller.engine", "controller.act.rollout", "controller.observe.prometheus")
+    assert [name for name in own if name.startswith(elsewhere)] == []
+    assert len(own) <= OWN_MODULES
+
+
+class Recorded:
+    """A plugin that tells what it told before."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = iter(told)
+
+    def read(self) -> Speculation:
+        """See `PluginSource`."""
+        return read_speculation(next(self._told), "the plugin")
+
+
+@pytest.fixture
+def passes(tmp_path: Path) -> Iterator[object]:
+    """Passes beside eight workloads, one for each `next`, the first ones done."""
+    served = Served(eight_workloads(), tmp_path)
+    pages, told = [], []
+    for number in range(PASSES):
+        served.server.advance_to(60.0 + INTERVAL_SECONDS * number)
+        pages.append(served.server.page())
+        told.append(served.ask("GET").text)
+    clock = ManualClock()
+    loop = Controller(
+        ScriptedSource(clock, *pages, before_read=lambda: clock.advance(INTERVAL_SECONDS)),
+        clock,
+        RecordingActuator(),
+        PolicySettings(),
+        plugin=Recorded(told),  # type: ignore[arg-type]
+    )
+    telemetry, page = Telemetry(), Page(About(), 60.0)
+
+    def play() -> Iterator[object]:
+        while True:
+            cycle = loop.step()
+            telemetry.publish(cycle)
+            page.publish(cycle)
+            yield cycle.engines[0]
+
+    playing = play()
+    for _ in range(PASSES - COUNTED):
+        engine = next(playing)
+    assert len(engine.workloads) == 8  # type: ignore[attr-defined]
+    return playing
+
+
+def test_a_pass_calls_no_more_than_it_did(passes: Iterator[object]) -> None:
+    """Calls of functions, those of C included, from the page to what is published."""
+    profile = cProfile.Profile()
+    with profile:
+        for _ in range(COUNTED):
+            next(passes)
+    calls = pstats.Stats(profile).total_calls / COUNTED  # type: ignore[attr-defined]
+    assert calls <= CALLS_A_PASS
+
+
+def test_a_pass_needs_no_more_memory_than_it_did(passes: Iterator[object]) -> None:
+    """At its peak, above what is held between passes."""
+    tracemalloc.start()
+    try:
+        next(passes)
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        next(passes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (peak - held) / 1024 <= PEAK_KIBIBYTES_A_PASS
