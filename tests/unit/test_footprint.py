@@ -1,6 +1,6 @@
-"""What the sidecar loads and how much one pass does, counted: these grow by accident, and no clock is needed to see it.
+"""What the sidecar loads and how much one pass does, counted: they grow by accident, and no clock is needed to see it.
 
-A limit is what was counted when it was set and a seventh more. Where a change is worth its cost, raise the limit with it.
+A limit is what was counted when it was set and a seventh more. Where a change is worth its cost, raise the limit.
 """
 
 import cProfile
@@ -25,7 +25,7 @@ from controller.serve.page_view import About
 from controller.serve.telemetry import Telemetry
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from sidecar import eight_workloads  # noqa: E402
+from sidecar import eight_workloads
 
 INTERVAL_SECONDS: Final = 5.0
 PASSES: Final = 30
