@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+from asgi import answered
+
 from controller.engine.control import Control, Launched
 from controller.engine.resource import METHODS, SpeculationResource
 from controller.engine.schedule import RANGES_MAX
@@ -65,21 +67,10 @@ def _ask(
 ) -> tuple[int, dict[str, Any]]:
     token = TOKEN if trusted else body[:40].replace(TOKEN, b"")
     headers = [(b"authorization", b"Bearer " + token), (b"content-length", str(len(body)).encode())]
-    size = len(body) // pieces + 1
-    parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    _LOOP.run_until_complete(resource({"type": "http", "method": verb, "headers": headers}, receive, send))
-    start, content = sent
-    assert len(body) <= BODY_BYTES_MAX or verb != "PUT" or start["status"] in {401, 413}
-    document: dict[str, Any] = json.loads(content["body"])
-    return start["status"], document
+    status, content, _ = _LOOP.run_until_complete(answered(resource, verb, headers, body, pieces))
+    assert len(body) <= BODY_BYTES_MAX or verb != "PUT" or status in {401, 413}
+    document: dict[str, Any] = json.loads(content)
+    return status, document
 
 
 def _possible(control: Control) -> None:

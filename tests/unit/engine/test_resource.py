@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgi import answered
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,19 +71,8 @@ def request(
     headers = [(b"content-length", str(len(body)).encode())] if pieces == 1 else []
     if token is not None:
         headers.append((b"authorization", f"Bearer {token}".encode()))
-    size = -(-len(body) // pieces) or 1
-    parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(served({"type": "http", "method": verb, "headers": headers}, receive, send))
-    start, content = sent
-    return start["status"], json.loads(content["body"]), dict(start["headers"])
+    status, content, fields = asyncio.run(answered(served, verb, headers, body, pieces))
+    return status, json.loads(content), fields
 
 
 @pytest.fixture(autouse=True)
