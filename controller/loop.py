@@ -22,9 +22,8 @@ from controller.model.drafter import Method
 from controller.model.economics import Market
 from controller.model.step_table import StepTable
 from controller.observe.errors import ObserveError
-from controller.observe.plugin import PluginSource
 from controller.observe.snapshot import Key, Snapshot
-from controller.observe.source import MetricsSource
+from controller.observe.source import MetricsSource, SpeculationSource
 from controller.observe.speculation import Speculation
 from controller.reason import Reason
 from controller.sight import Sight, see
@@ -50,7 +49,7 @@ class Controller:
         stated_k: float | None = None,
         capture_limit_tokens: float = math.inf,
         profile: StepTable | None = None,
-        plugin: PluginSource | None = None,
+        plugin: SpeculationSource | None = None,
         live: Live | None = None,
         restored: Mapping[Key, Learnt] | None = None,
     ) -> None:

@@ -47,7 +47,7 @@ class Life:
             self.clock,
             self.server,
             PolicySettings(minimum_gain=0.01, cooldown_seconds=60.0, interval_seconds=interval_seconds),
-            plugin=self.server.plugin,  # type: ignore[arg-type]
+            plugin=self.server.plugin,
             live=Live(OWNER, lambda: False, self._random.random),
         )
         self._checkpoint = Checkpoint(folder / "checkpoint", "http://churning", self.clock)

@@ -16,9 +16,8 @@ from controller.memory import Learnt
 from controller.model.profile import read_profile
 from controller.model.step_table import StepTable
 from controller.observe.errors import cause
-from controller.observe.plugin import PluginSource
 from controller.observe.snapshot import Key
-from controller.observe.source import MetricsSource
+from controller.observe.source import MetricsSource, SpeculationSource
 from controller.options import seconds_of
 from controller.settings import BacktestOptions, ModelOptions, RecommendOptions, RunOptions, SettingsError
 
@@ -35,7 +34,7 @@ def controller(
     clock: Clock,
     *,
     actuator: Actuator | None = None,
-    plugin: PluginSource | None = None,
+    plugin: SpeculationSource | None = None,
     live: Live | None = None,
     restored: Mapping[Key, Learnt] | None = None,
 ) -> Controller:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from controller.observe.errors import ObserveError, cause
 from controller.observe.snapshot import Snapshot
+from controller.observe.speculation import Speculation
 from controller.observe.vllm_metrics import read_page
 from controller.reason import Reason
 
@@ -15,6 +16,13 @@ class MetricsSource(Protocol):
 
     def read(self) -> tuple[Snapshot, ...]:
         """The snapshots of all engines now; raises `ObserveError`."""
+
+
+class SpeculationSource(Protocol):
+    """Something that can be read again and again for the schedule in force, and what the engine's plugin counted."""
+
+    def read(self) -> Speculation:
+        """The plugin's document now; raises `ObserveError`."""
 
 
 class ReplaySource:

@@ -42,11 +42,17 @@ LIBRARIES: Final = {
 ABSENT: Final = "import sys; sys.modules['chardet'] = None; "  # requests takes it where it finds it; the image has none
 
 
+def modules(verb: str) -> list[str]:
+    """All modules of a process that is about to run one verb."""
+    names = "print(*[name for name, module in sys.modules.items() if module])"
+    code = f"{ABSENT}import controller.cli, controller.commands.{verb}; {names}"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
 @pytest.fixture(scope="module")
 def loaded() -> list[str]:
-    """All modules of a process that is about to run `controller run`."""
-    code = f"{ABSENT}import controller.cli, controller.commands.run; print(*[n for n, m in sys.modules.items() if m])"
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    """Those of `controller run`."""
+    return modules("run")
 
 
 def test_run_loads_no_library_beyond_those_it_needs(loaded: list[str]) -> None:
@@ -62,6 +68,11 @@ def test_run_loads_nothing_that_only_other_verbs_need(loaded: list[str]) -> None
     elsewhere = ("controller.simulator", "controller.engine", "controller.act.rollout", "controller.observe.prometheus")
     assert [name for name in own if name.startswith(elsewhere)] == []
     assert len(own) <= OWN_MODULES
+
+
+def test_saved_pages_are_judged_without_an_http_client() -> None:
+    """`recommend --source` is a matter of half a second; a client that nobody asks would be a sixth of it."""
+    assert {"requests", "urllib3"} & set(modules("recommend")) == set()
 
 
 class Recorded:
@@ -90,7 +101,7 @@ def passes(tmp_path: Path) -> Iterator[object]:
         clock,
         RecordingActuator(),
         PolicySettings(),
-        plugin=Recorded(told),  # type: ignore[arg-type]
+        plugin=Recorded(told),
     )
     telemetry, page = Telemetry(), Page(About(), 60.0)
 
