@@ -11,7 +11,7 @@ from controller.observe.speculation import BATCH_MAX, COUNT_MAX, STEP_SECONDS
 from controller.reason import Reason
 
 LEAST_COUNT: Final = 1e-3
-"""What counts are divided by must be more than this: less than one event is none, and ratios stay finite."""
+"""A thousandth of an event is none, and ratios stay finite."""
 PER_TOKEN_TOLERANCE: Final = 0.02
 """A latency histogram counts tokens rather than request-steps when its count is within this of the decoded tokens."""
 NO_NEW_SAMPLES: Final = (
@@ -136,12 +136,18 @@ def between(before: Snapshot, after: Snapshot) -> Window:
         engine=after.engine,
         seconds=seconds,
         k_max=after.k_max,
-        accepted_by_position=tuple(late - early for early, late in by_position),
-        **{name: getattr(after, name) - getattr(before, name) for name in _COUNTERS},
+        accepted_by_position=tuple(_risen(early, late) for early, late in by_position),
+        **{name: _risen(getattr(before, name), getattr(after, name), name) for name in _COUNTERS},
         **{name: (getattr(after, name) + getattr(before, name)) / 2 for name in _GAUGES},
     )
     _refuse_contradiction(window, max(1, after.replicas.counted) if after.replicas else 1)
     return window
+
+
+def _risen(before: float, after: float, name: str = "") -> float:
+    """By how much; a thousandth of an event is none, and seconds are what they are."""
+    risen = after - before
+    return risen if risen > LEAST_COUNT or name.endswith("_seconds") else 0.0
 
 
 def advanced(total: Snapshot, windows: Iterable[Window], latest: Sequence[Snapshot], seconds: float) -> Snapshot:

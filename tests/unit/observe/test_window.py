@@ -194,3 +194,11 @@ def test_a_scrape_between_two_increments_is_no_contradiction() -> None:
     late = replace(after(STARTED), at_seconds=1.0)
     torn = replace(late, accepted_tokens=late.accepted_tokens + 5, running=4.0)
     assert between(STARTED, torn).accepted_tokens == late.accepted_tokens + 5
+
+
+@pytest.mark.parametrize("name", ["drafts", "steps", "latency_samples", "generated_tokens"])
+def test_a_part_of_an_event_is_none(name: str) -> None:
+    """A server counts whole events: what is less was not counted by one, and would make ratios without bounds."""
+    early = after(snapshot(at_seconds=0.0))
+    late = replace(after(snapshot(at_seconds=10.0)), **{name: getattr(early, name) + 1e-4})
+    assert getattr(between(early, late), name) == 0
