@@ -6,6 +6,7 @@ repository.
 """
 
 import argparse
+import contextlib
 import re
 import shutil
 import subprocess
@@ -126,11 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="renew the corpus of the repository afterwards")
     given = parser.parse_args(arguments)
     runs = {name: Run(name) for name in given.targets}
-    while True:
-        for name, before in runs.items():
-            runs[name] = before.and_then(fuzz(name, given.seconds, given.folder))
-        if sum(each.executions for each in runs.values()) >= given.executions:
-            break
+    with contextlib.suppress(KeyboardInterrupt):  # what was done until then is told all the same
+        while _rounds(runs, given.seconds, given.folder) < given.executions:
+            pass
     for each in runs.values():
         for crash in each.crashes:
             print(f"\n{each.name}: {crash}", file=sys.stderr)
@@ -139,6 +138,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}: {renew(name, given.folder)} inputs kept", file=sys.stderr)
     print(table(runs.values()))
     return int(any(each.crashes for each in runs.values()))
+
+
+def _rounds(runs: dict[str, Run], seconds: int, folder: Path) -> int:
+    """Each target once more; executions of all until now."""
+    for name, before in runs.items():
+        runs[name] = before.and_then(fuzz(name, seconds, folder))
+        total = sum(each.executions for each in runs.values())
+        print(f"{name} ended; {total:,} executions of all until now", file=sys.stderr, flush=True)
+    return total
 
 
 def _folders(*folders: Path) -> list[str]:
