@@ -53,8 +53,16 @@ class TokenSecret(Values):
     key: str = Field("token", min_length=1, description="The key in it.")
 
 
+class BasicAuthSecret(Values):
+    """User and password for Prometheus, of `config.prometheus-url`, in a Secret that you made; the chart makes none."""
+
+    name: str = Field("", description="The Secret, such as one of type kubernetes.io/basic-auth; none without a name.")
+    username_key: str = Field("username", min_length=1, description="The key of the user.")
+    password_key: str = Field("password", min_length=1, description="The key of the password.")
+
+
 class CaConfigMap(Values):
-    """The PEM bundle that vLLM's certificate is verified with, in a ConfigMap that you made."""
+    """The PEM bundle that the certificate of vLLM, or of Prometheus, is verified with, in a ConfigMap that you made."""
 
     name: str = Field("", description="The ConfigMap; none without a name.")
     key: str = Field("ca.crt", min_length=1, description="The key in it.")
@@ -157,7 +165,8 @@ class ChartValues(Values):
     attach: Literal["standalone", "sidecar"] = Field(
         "standalone",
         description=(
-            "standalone: a Deployment beside one vLLM server. sidecar: no Deployment; your own chart depends on this "
+            "standalone: a Deployment beside one vLLM server, or for many with config.prometheus-url. "
+            "sidecar: no Deployment; your own chart depends on this "
             "one and includes its templates in vLLM's pod."
         ),
     )
@@ -174,7 +183,10 @@ class ChartValues(Values):
             "there."
         ),
     )
-    server_token_secret: TokenSecret = Field(TokenSecret(), description="The bearer token for vLLM's /metrics.")
+    server_token_secret: TokenSecret = Field(
+        TokenSecret(), description="The bearer token for vLLM's /metrics, or for Prometheus."
+    )
+    basic_auth_secret: BasicAuthSecret = Field(BasicAuthSecret())
     plugin_token_secret: TokenSecret = Field(
         TokenSecret(), description="The token of the engine plugin; required for `config.mode: apply`."
     )
@@ -188,7 +200,7 @@ class ChartValues(Values):
         {"requests": {"cpu": "10m", "memory": "72Mi"}, "limits": {"memory": "128Mi"}},
         description=(
             "Of adaptive-k's container. In a Guaranteed pod give a limit for cpu too, and requests equal to the "
-            "limits, or the pod becomes Burstable."
+            "limits, or the pod becomes Burstable. Many servers need more memory: see docs/fleet.md."
         ),
     )
     assigned_user: bool = Field(

@@ -20,6 +20,7 @@ CASES = sorted((CHART / "ci").glob("*.yaml"))
 IDS = [path.stem.removesuffix("-values") for path in CASES]
 FULL = CHART / "ci" / "standalone-full-values.yaml"
 ROLLOUT = CHART / "ci" / "rollout-values.yaml"
+FLEET = CHART / "ci" / "fleet-values.yaml"
 STANDALONE = CHART / "ci" / "standalone-values.yaml"
 MONITORING = "--api-versions=monitoring.coreos.com/v1/PodMonitor"
 RULES = "groups:\n  - name: example\n    rules:\n      - alert: Example\n        expr: up == 0\n        annotations:\n"
@@ -82,9 +83,8 @@ def test_a_reset_in_the_pod_needs_no_option(helm4: Tools, tmp_path: Path) -> Non
     )
 
 
-def test_every_option_can_be_set_together_and_arrives(tools: Tools, tmp_path: Path) -> None:
-    """Large whole numbers too, which Helm holds as floats."""
-    config = {
+EVERY_OPTION: dict[str, dict[str, Any]] = {
+    "one server": {
         "url": "https://vllm:8443", "token-file": "/a/token", "ca-file": "/a/ca", "timeout-seconds": 2.5,
         "page-limit-bytes": 123456789, "method": "eagle3", "k": 0, "capture-limit-tokens": 1048576,
         "profile": "/a/profile", "minimum-gain": 0.07, "minimum-drafts": 1000000, "max-num-seqs": 65536,
@@ -97,8 +97,22 @@ def test_every_option_can_be_set_together_and_arrives(tools: Tools, tmp_path: Pa
         "rollout-changes-per-day": 1, "rollout-horizon-hours": 24, "rollout-startup-seconds": 900,
         "rollout-timeout-seconds": 7200, "rollout-settle-seconds": 0, "rollout-api-url": "http://127.0.0.1:8001",
         "rollout-service-account": "/a/account",
-    }  # fmt: skip
-    assert {name.replace("-", "_") for name in config} == set(RunOptions.model_fields), "a new option belongs here"
+    },
+    "many servers": {
+        "prometheus-url": "https://prometheus:9090", "match": 'job="vllm"', "group-by": "namespace,workload",
+        "username-file": "/a/user", "password-file": "/a/password", "org-id": "team-a", "query-timeout-seconds": 12.5,
+        "answer-limit-bytes": 123456789, "groups-max": 1000, "warm-up-seconds": 0, "mode": "recommend",
+    },
+}  # fmt: skip
+"""All options of `controller run`, as far as they go together."""
+
+
+@pytest.mark.parametrize("case", EVERY_OPTION)
+def test_every_option_can_be_set_together_and_arrives(tools: Tools, tmp_path: Path, case: str) -> None:
+    """Large whole numbers too, which Helm holds as floats."""
+    config = EVERY_OPTION[case]
+    every = {name.replace("-", "_") for each in EVERY_OPTION.values() for name in each}
+    assert every == set(RunOptions.model_fields), "a new option belongs here"
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({"config": config}), "utf-8")
     path = tmp_path / "config.yaml"
@@ -132,6 +146,11 @@ def test_every_option_can_be_set_together_and_arrives(tools: Tools, tmp_path: Pa
         ("{config: {url: 'http://v:1', mode: recommend}, rollout: {enabled: true, name: v}}", "go together"),
         ("{config: {url: 'http://v:1', rollout-name: w}, rollout: {enabled: true, name: v}}", 'the Role is for "v"'),
         ("{config: {url: 'http://v:1', rollout-namespace: w}, rollout: {enabled: true, name: v}}", "rollout-namespace"),
+        ("{attach: sidecar, config: {prometheus-url: 'http://p'}}", "from outside"),
+        ("config: {prometheus-url: 'http://p', url: 'http://v:1'}", "not both"),
+        ("config: {prometheus-url: 'http://p', mode: apply, plugin-token-file: /t}", "applied live"),
+        ("config: {url: 'http://v:1', match: 'a=\"b\"'}", "set config.prometheus-url"),
+        ("config: {prometheus-url: 'http://p', match: up}", "match"),
         ("{attach: sidecar, networkPolicy: {enabled: true}}", "cut vLLM off"),
         ("{attach: sidecar, vllm: {plugins: lora_filesystem_resolver}}", "plugins"),
     ],
@@ -270,6 +289,26 @@ def test_a_pod_monitor_selects_the_pod_and_a_port_that_it_has(tools: Tools) -> N
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
 
 
+def test_a_fleets_pod_asks_prometheus_and_its_metrics_keep_the_labels_of_the_servers(tools: Tools) -> None:
+    """Credentials are mounted, no checkpoint is kept, and `namespace` is the server's, not that of our own pod."""
+    manifests = tools.render(CHART, "--values", FLEET, MONITORING)
+    config = yaml.safe_load(settings_file(manifests))
+    assert config["prometheus-url"] == "https://mimir.monitoring.svc/prometheus"
+    assert (config["username-file"], config["ca-file"]) == (
+        "/etc/adaptive-k/basic-auth/username",
+        "/etc/adaptive-k/ca/ca.crt",
+    )
+    assert not {"url", "checkpoint", "mode"} & set(config)
+    (endpoint,) = only(manifests, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is True
+    (spec,) = pod_specs(manifests)
+    (secret,) = [each["secret"] for each in spec["volumes"] if each["name"] == "adaptive-k-basic-auth"]
+    assert secret == {
+        "secretName": "mimir-login",
+        "items": [{"key": "username", "path": "username"}, {"key": "password", "path": "password"}],
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "there"),
     [((), False), ((MONITORING,), True), ((MONITORING, "--set=podMonitor.enabled=false"), False)],
@@ -317,9 +356,10 @@ def ports(policy: Object) -> set[Any]:
         (STANDALONE, ("watches http://vllm:8000", "nothing: it only recommends", "no ServiceAccount token")),
         (FULL, ("k (num_speculative_tokens) of the running engine", "for\n    60 s", "deploy/ak -c adaptive-k")),
         (ROLLOUT, ("StatefulSet vllm, which restarts its pods", "2 times a day, 6 h apart", "rollout.enabled=false")),
+        (FLEET, ('the servers in https://mimir.monitoring.svc/prometheus that match {namespace=~"llm-.*"}',)),
         (CHART / "ci" / "sidecar-apply-values.yaml", ("in the pods whose template includes it", "adaptive-k-freeze")),
     ],
-    ids=["standalone", "full", "rollout", "sidecar-apply"],
+    ids=["standalone", "full", "rollout", "fleet", "sidecar-apply"],
 )
 def test_the_notes_say_what_will_be_changed(helm4: Tools, values: Path, says: tuple[str, ...]) -> None:
     """And how to stop it. Helm 3 shows notes only to those who have a cluster."""

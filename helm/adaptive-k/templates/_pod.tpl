@@ -57,6 +57,7 @@ volumeMounts:
 {{/* The optional folders below /etc/adaptive-k that are in use. */}}
 {{- define "adaptive-k.mounts" -}}
 {{- if .Values.serverTokenSecret.name }}server-token {{ end -}}
+{{- if .Values.basicAuthSecret.name }}basic-auth {{ end -}}
 {{- if .Values.pluginTokenSecret.name }}plugin-token {{ end -}}
 {{- if .Values.caConfigMap.name }}ca {{ end -}}
 {{- if .Values.profileConfigMap.name }}profile {{ end -}}
@@ -76,6 +77,12 @@ volumeMounts:
   secret:
     secretName: {{ .name }}
     items: [{key: {{ .key | quote }}, path: token}]
+{{- end }}{{ end }}
+{{- with .Values.basicAuthSecret }}{{ if .name }}
+- name: adaptive-k-basic-auth
+  secret:
+    secretName: {{ .name }}
+    items: [{key: {{ .usernameKey | quote }}, path: username}, {key: {{ .passwordKey | quote }}, path: password}]
 {{- end }}{{ end }}
 {{- with .Values.pluginTokenSecret }}{{ if .name }}
 - name: adaptive-k-plugin-token
