@@ -38,8 +38,8 @@ STALE_SECONDS: Final = 120.0
 """An engine that could not be judged for longer has no gauges: an alert on them would tell of the past as of now."""
 LASTING: Final = frozenset({Action.CHANGE, Action.DISABLE, Action.ROLL_BACK})
 """The actions that mean another k for good; a probe is none."""
-ENGINES_MAX: Final = 256
-"""Engines that are counted; those longest gone are forgotten: models that come and go would otherwise fill memory."""
+ENGINES_KEPT: Final = 16
+"""Engines that are counted, or more where more are served; of models that are gone, the longest gone are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def after(state: State, cycle: Cycle) -> State:
         cycle=cycle,
         last_success_unix_seconds=state.last_success_unix_seconds if failed else cycle.at_unix_seconds,
         failures=state.failures + Counter(failure.reason for failure in cycle.failures),
-        engines=dict(list(counts.items())[-max(ENGINES_MAX, len(cycle.engines)) :]),
+        engines=dict(list(counts.items())[-max(ENGINES_KEPT, len(cycle.engines)) :]),
     )
 
 

@@ -55,8 +55,8 @@ def test_a_month_of_churn_leaves_memory_files_and_estimates_as_they_were(tmp_pat
 def test_the_same_life_twice_is_the_same_to_the_last_byte(tmp_path: Path) -> None:
     """Documents, log, metrics, status page and checkpoint, in two processes that hash strings each in its own way."""
     for name in ("1", "2"):
-        came = life(tmp_path / name, seed=3, hours=8, interval_seconds=300.0, hash_seed=name)
-        assert came["passes"] > 90
+        came = life(tmp_path / name, seed=3, hours=5, interval_seconds=300.0, hash_seed=name)
+        assert came["passes"] > 60
         assert "applied" in came["seen"]
     for said in SAID:
         first, second = ((tmp_path / name / said).read_bytes() for name in ("1", "2"))

@@ -21,7 +21,7 @@ from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
 from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, OBSERVING_FAILED, Reason
 from controller.serve.telemetry import Telemetry
-from controller.serve.telemetry_state import ENGINES_MAX
+from controller.serve.telemetry_state import ENGINES_KEPT
 
 FIRST = snapshot()
 SECOND = after(FIRST)
@@ -172,11 +172,11 @@ def test_counters_never_fall() -> None:
 def test_models_that_come_and_go_do_not_fill_memory() -> None:
     """The longest gone is forgotten; one that is still served never is, however old."""
     old = replace(FIRST, model_name="the-first")
-    later = [[old, replace(FIRST, model_name=f"model-{number}")] for number in range(ENGINES_MAX + 20)]
+    later = [[old, replace(FIRST, model_name=f"model-{number}")] for number in range(ENGINES_KEPT + 20)]
     page = text(published(*later))
     counted = set(re.findall(r'adaptive_k_decisions_total\{.*?model_name="([^"]*)"', page))
-    assert len(counted) == ENGINES_MAX
-    assert {"the-first", f"model-{ENGINES_MAX + 19}"} <= counted
+    assert len(counted) == ENGINES_KEPT
+    assert {"the-first", f"model-{ENGINES_KEPT + 19}"} <= counted
     assert "model-0" not in counted
 
 
