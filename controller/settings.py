@@ -388,8 +388,10 @@ def _refuse_unknown_variables(variables: Iterable[str]) -> None:
 def _yaml(path: Path) -> dict[str, Any]:
     import yaml  # noqa: PLC0415  # only where there is a settings file
 
+    from controller.plain_yaml import plain_yaml  # noqa: PLC0415
+
     try:
-        content = yaml.safe_load(text_of(path, FILE_BYTES_MAX))
+        content = plain_yaml(text_of(path, FILE_BYTES_MAX))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise SettingsError(f"The settings file {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if content is None:

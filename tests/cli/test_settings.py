@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,19 @@ def test_a_bad_settings_file_is_named(text: str, words: str, command: Command, s
     assert (said.code, said.out) == (USAGE, "")
     assert words in said.err
     assert len(said.err) < 600
+
+
+def test_a_file_that_would_unfold_to_any_size_is_refused(command: Command, saved: Saved) -> None:
+    """A billion laughs: twelve lines that each name the one before ten times."""
+    lines = [f"- &a{each} [{', '.join([f'*a{each - 1}'] * 10)}]" for each in range(1, 12)]
+    laughs = "\n".join(["source:", "- &a0 [x, x, x]", *lines, "method: *a11", "k: *a11"])
+    tracemalloc.start()
+    said = command("recommend", "--config", saved(laughs, "laughs.yaml"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said.code == USAGE
+    assert "an alias (`*name`) is not taken" in said.err
+    assert peak < 40_000_000
 
 
 def test_a_missing_settings_file_is_named(command: Command, tmp_path: Path) -> None:
