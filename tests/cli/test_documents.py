@@ -1,13 +1,14 @@
 """Every command in the documents is one: it runs, and `make`'s targets and the benchmarks' options exist."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from calling import Command
@@ -18,6 +19,7 @@ from controller import __version__
 from controller.commands.exit_codes import NO_EVIDENCE, OK
 from controller.flags import parse
 from controller.settings import VERBS, load
+from controller.simulator.scenarios import SCENARIOS
 from controller.simulator.server import SimulatedServer
 
 ROOT: Final = Path(__file__).parents[2]
@@ -99,6 +101,29 @@ def test_a_command_of_the_documents_is_one(each: Written, url: str, command: Com
     said = command(verb, *options)
     assert said.code in (OK, NO_EVIDENCE), said.err
     assert said.out or verb == "reset"
+
+
+def test_the_plugins_document_shows_what_curl_does(tmp_path: Path) -> None:
+    """GET answers with the fields shown; PUT, with the `boot_id` that GET told, and DELETE do what it says."""
+    use = (ROOT / "docs" / "engine-plugin.md").read_text("utf-8").split("\n## Use\n")[1].split("\n## ")[0]
+    shown = json.loads(re.findall(r"```json\n(.*?)```", use, re.DOTALL)[0])
+    (ask, put, delete) = re.findall(r"```sh\n(.*?)```", use, re.DOTALL)
+    launch = tuple(tuple(each) for each in shown["launch_schedule"])
+    small = {"k_max": shown["k_max"], "max_num_seqs": shown["max_num_seqs"], "schedule": launch}
+    (tmp_path / "token-file").write_text(f"{TOKEN}\n", "utf-8")
+    with SimulatedServer(replace(SCENARIOS["idle"], **small), token_file=tmp_path / "token-file") as server:
+
+        def say(command: str) -> Any:
+            script = ADDRESS.sub(server.url, "\n".join(ask.splitlines()[:2])) + "\n" + command
+            done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True, text=True)
+            return json.loads(done.stdout)
+
+        told = say(ask.splitlines()[-1])
+        assert shown.keys() - told.keys() == set()
+        assert (told["k_max"], told["schedule"]) == (shown["k_max"], shown["schedule"])
+        changed = say(put.replace(shown["boot_id"], told["boot_id"]))
+        assert (changed["owner"], changed["schedule"]) == ("me", [[1, 4, 3], [5, 8, 0]])
+        assert say(delete)["schedule"] == shown["launch_schedule"]
 
 
 def test_every_verb_that_the_documents_name_exists() -> None:
