@@ -210,6 +210,16 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
 
 
 @pytest.mark.usefixtures("prometheus_tools")
+def test_the_configuration_that_the_document_shows_is_one(tmp_path: Path) -> None:
+    """`promtool check config`, with the rules beside it as the document has them."""
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (RULES[0].parent / "README.md").read_text("utf-8"), re.DOTALL)
+    for each in RULES:
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    (tmp_path / "prometheus.yml").write_text(shown, "utf-8")
+    call("promtool", "check", "config", tmp_path / "prometheus.yml")
+
+
+@pytest.mark.usefixtures("prometheus_tools")
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
 def test_the_rules_do_what_their_cases_say(case: Path) -> None:
     """`promtool test rules`."""
