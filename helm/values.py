@@ -197,7 +197,7 @@ class ChartValues(Values):
     rollout: Rollout = Field(Rollout())
     service_account: ServiceAccount = Field(ServiceAccount())
     resources: dict[str, Any] = Field(
-        {"requests": {"cpu": "10m", "memory": "72Mi"}, "limits": {"memory": "128Mi"}},
+        {"requests": {"cpu": "10m", "memory": "80Mi"}, "limits": {"memory": "128Mi"}},
         description=(
             "Of adaptive-k's container. In a Guaranteed pod give a limit for cpu too, and requests equal to the "
             "limits, or the pod becomes Burstable. Many servers need more memory: see docs/fleet.md."
