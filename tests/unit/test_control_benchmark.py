@@ -52,6 +52,13 @@ def test_the_schema_is_a_schema_and_takes_every_shipped_scenario() -> None:
     assert len(FILES) >= 14
 
 
+def test_the_scenarios_that_nothing_is_tuned_on_are_sound_and_not_among_the_shipped_ones() -> None:
+    """They are played with `--scenarios`, or never."""
+    path = BENCHMARKS / "held-out.json"
+    jsonschema.Draft202012Validator(json.loads(schema_text())).validate(json.loads(path.read_text("utf-8")))
+    assert not {trace.scenario.name for trace in read_traces(path)} & set(shipped())
+
+
 def spoil(**values: object) -> Callable[[dict[str, Any]], None]:
     """Set keys of the scenario."""
     return lambda scenario: scenario.update(values)
