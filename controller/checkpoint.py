@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -113,16 +112,17 @@ class Checkpoint:
         self._written = dict(learnt)
 
     def _replace(self, body: bytes) -> None:
-        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        fresh = self._path.with_name(f".{self._path.name}.new")  # always this one: what kills leave does not pile up
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._path)
+            fresh.replace(self._path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(name).unlink()
+                fresh.unlink()
             raise
 
     def _unusable(self, why: str) -> ObserveError:

@@ -4,7 +4,8 @@ import random
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TypedDict
 
@@ -30,15 +31,18 @@ from controller.settings import RunOptions
 
 def run(options: RunOptions) -> int:
     """Watch until SIGTERM or SIGINT, which let the pass in progress end; then exit with 0."""
-    clock = SystemClock()
+    with set_by_signals() as stop:
+        return watch(options, SystemClock(), stop)
+
+
+def watch(options: RunOptions, clock: Clock, stop: threading.Event) -> int:
+    """Watch until `stop` is set, in the time of `clock`; the exit code."""
     control = _control(options, clock)
     try:
         server = Server(options.listen, clock, options.interval_seconds, _about(options))
     except (OSError, ValueError) as error:
         say(f"controller run: cannot listen on {options.listen} ({cause(error)}): choose another with --listen.")
         return FAILED
-    stop = threading.Event()
-    _stop_on_signals(stop)
     configure()
     asked = options.prometheus_url or options.url
     event("start", clock.unix_seconds(), server=asked, listen=options.listen, mode=options.mode)
@@ -168,10 +172,18 @@ class _Keeper:
             self._told = False
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+@contextmanager
+def set_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+
     def handle(number: int, frame: FrameType | None) -> None:
         del number, frame
         stop.set()
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, handle)
+    before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for each, former in before.items():
+            signal.signal(each, former)

@@ -125,7 +125,7 @@ def test_a_probe_does_not_outlive_the_process_that_watched_it(tmp_path: Path) ->
 
 # A kill at any instant, and a disk that is full.
 
-INSTANTS: Final = ("mkstemp", "write", "flush", "fsync", "replace")
+INSTANTS: Final = ("open", "write", "flush", "fsync", "replace")
 
 
 class Killed(BaseException):
@@ -165,7 +165,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, instant: str, error: BaseException)
     def open_full(handle: int, _: str) -> Full:
         return Full(opened(handle, "wb", buffering=0), error, instant == "write")
 
-    names = {"mkstemp": "tempfile.mkstemp", "fsync": "os.fsync", "replace": "Path.replace"}
+    names = {"open": "os.open", "fsync": "os.fsync", "replace": "Path.replace"}
     broken, how = (names[instant], fail) if instant in names else ("os.fdopen", open_full)
     monkeypatch.setattr(f"controller.checkpoint.{broken}", how)
 
@@ -185,6 +185,7 @@ def test_a_kill_at_any_instant_of_saving_leaves_the_old_file_whole(
     assert checkpoint(tmp_path).read() == {KEY: LEARNT}
     checkpoint(tmp_path).save({KEY: replace(LEARNT, workloads=())})
     assert checkpoint(tmp_path).read()[KEY].workloads == ()
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint"]  # nor is anything left of the kill
 
 
 def test_what_is_replaced_is_on_the_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
