@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from controller.act.actuator import Acted
+from controller.act.actuator import Acted, Outcome
 from controller.cycle import Control
 from controller.decide import ownership, steer
 from controller.decide.course import Course
@@ -80,6 +80,8 @@ def decided(
         settings: When to act.
     """
     course = memory.learnt.course
+    if _refused(memory, speculation):  # what is wanted does not run: there is nothing to measure
+        course, settings = replace(course, probe=None), replace(settings, exploration_budget=0.0)
     impossible = _impossible(speculation, market.k_max, live)
     base = decide(
         market,
@@ -153,6 +155,12 @@ def _moment(memory: EngineMemory, market: Market, sight: Sight, now_seconds: flo
         blind_seconds=now_seconds - drafted_at if drafted_at is not None else math.inf,
         blank=() if sight.window.drafts > 0 else blank(market, sight).prices([sight.batch], 0.0).scores(0),
     )
+
+
+def _refused(memory: EngineMemory, speculation: Speculation | None) -> bool:
+    """Whether the engine took nothing of what was last wanted, or never takes anything."""
+    failed = memory.last is not None and memory.last.acted.outcome is Outcome.FAILED
+    return failed or (speculation is not None and not speculation.writable)
 
 
 def _impossible(speculation: Speculation | None, k_max: int, live: Live) -> frozenset[int]:

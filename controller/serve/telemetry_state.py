@@ -113,10 +113,12 @@ def _counted(known: EngineCounts, engine: EngineCycle, at_unix_seconds: float) -
     decision, acted = engine.decision, engine.acted
     decided = engine.failure is None
     changed = decided and _is_change(known, engine)
+    strayed = engine.control is not None and engine.control.applied is False
+    failed = [reason for reason in (acted.reason, Reason.NOT_APPLIED if strayed else None) if reason is not None]
     return EngineCounts(
         decisions=known.decisions + Counter([(decision.action, decision.reason)] if decided else []),
         actuations=known.actuations + Counter([acted.outcome]),
-        actuation_failures=known.actuation_failures + Counter([acted.reason] if acted.reason else []),
+        actuation_failures=known.actuation_failures + Counter(failed),
         changes=known.changes + changed,
         changed_unix_seconds=at_unix_seconds if changed else known.changed_unix_seconds,
         changed_to=decision.k if changed else known.changed_to,
