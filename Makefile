@@ -7,7 +7,7 @@ RUNS := -p no:cacheprovider
 # the matrices are small: threads would only wait for each other
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help demo test test-all fast deploy page real lint docs lock sbom audit fuzz clean
+.PHONY: help demo test test-all fast faults deploy page real lint docs lock sbom audit fuzz clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t12
@@ -15,7 +15,7 @@ help:  ## what there is
 demo: .venv/run  ## a simulated server, and the recommendation following its traffic
 	@$(BIN)/controller demo
 
-test: lint fast deploy page real  ## everything a change must pass, fast things first, real components after
+test: lint fast faults deploy page real  ## everything a change must pass, fast things first, real components after
 	@:
 
 test-all: .venv/dev audit  ## the slower rest
@@ -23,6 +23,9 @@ test-all: .venv/dev audit  ## the slower rest
 
 fast: .venv/dev  ## tests without a real vLLM server, under three minutes
 	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist worksteal --doctest-modules controller $(FAST)
+
+faults: .venv/dev  ## every fault of docs/reliability.md, played against the whole sidecar in virtual time
+	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist worksteal tests/faults
 
 deploy: .venv/dev  ## chart, manifests and alert rules with the real Helm, kubectl, promtool, Prometheus, Alertmanager
 	$(BIN)/pytest $(RUNS) -q -m "not slow" tests/deploy

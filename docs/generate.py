@@ -1,7 +1,8 @@
 """Write the documents that are made from declarations: `make docs`. A test fails while they are stale."""  # noqa: INP001
 
 import runpy
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ def documents() -> dict[Path, str]:
         FOLDER / "configuration.md": _text(_configuration()),
         FOLDER / "metrics.md": _text(_metrics()),
         FOLDER / "reasons.md": _text(_reasons()),
+        FOLDER / "reliability.md": _text(_reliability()),
         FOLDER.parent / "benchmarks" / "scenario.schema.json": schema_text(),
     } | _chart()
 
@@ -89,6 +91,52 @@ def _reasons() -> Iterator[str]:
         yield f"\n## {title}"
         yield f"{text}\n"
         yield from _table(("Reason", "Meaning"), ((_code(reason.value), _sentence(reason)) for reason in reasons))
+
+
+def _reliability() -> Iterator[str]:
+    sys.path.append(str(FOLDER.parent / "tests"))
+    try:
+        from faults.judge import family_of  # noqa: PLC0415  # of the tests, which no path leads to by itself
+        from faults.matrix import ROWS  # noqa: PLC0415
+        from faults.stage import INTERVAL_SECONDS, TTL_SECONDS  # noqa: PLC0415
+    finally:
+        sys.path.pop()
+    yield "# Reliability"
+    yield NOTE
+    yield (
+        "What can go wrong around a sidecar in apply mode, and what comes of it. Each line is a test in "
+        "`tests/faults`: the whole of `controller run` with real sockets, port and files, beside a simulated server "
+        "that hosts the real engine plugin, on a virtual clock. Here a pass comes every "
+        f"{INTERVAL_SECONDS:g} s, and the time to live is {TTL_SECONDS} s. For every fault it holds that"
+    )
+    yield "- nothing is raised, no pass comes early, and `/livez` says yes throughout;"
+    yield "- while no page can be used, `/recommendation` goes on to tell what was last good;"
+    yield "- the engine never runs for longer than its time to live what nobody renewed;"
+    yield "- every client of the model is served for as long as its engine runs, and nothing here restarts one;"
+    yield "- the operator finds the fault by its reason, in log and metrics, and no other failure beside it;"
+    yield "- all is as before by itself, after as many passes as the last column says.\n"
+    yield from _table(
+        ("Fault", "What goes wrong", "Meanwhile", "What the operator sees", "Normal again"),
+        (
+            (row.name, row.happens, row.meanwhile.value, _seen(row.sees, family_of), _normal(row.normal_passes))
+            for row in ROWS
+        ),
+    )
+    yield (
+        "\nKills beside a real vLLM server are in `tests/real_vllm/test_kills.py`, faults of the Kubernetes API server "
+        "in `tests/contract/test_rollout_faults.py`. [Reasons](reasons.md) say what to do."
+    )
+
+
+def _seen(reasons: Iterable[Reason], family_of: Callable[[Reason], str | None]) -> str:
+    """Each reason and where it is counted."""
+    families = ((reason, family_of(reason)) for reason in reasons)
+    words = (f"`{reason.value}` in {f'`{family}`' if family else 'the log'}" for reason, family in families)
+    return "; ".join(words) or "nothing"
+
+
+def _normal(passes: int) -> str:
+    return {0: "always", 1: "in the next pass"}.get(passes, f"within {passes} passes")
 
 
 def _metrics() -> Iterator[str]:

@@ -22,7 +22,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "metrics.md", "reasons.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "metrics.md", "reasons.md", "reliability.md"])
 def test_a_generated_document_is_up_to_date(name: str) -> None:
     """Otherwise: `make docs`."""
     assert generator().documents()[DOCS / name] == (DOCS / name).read_text("utf-8"), "stale: run `make docs`"
