@@ -25,6 +25,7 @@ from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Key, Snapshot
 from controller.observe.source import MetricsSource, SpeculationSource
 from controller.observe.speculation import Speculation
+from controller.observe.window import refuse_unread
 from controller.reason import Reason
 from controller.sight import Sight, see
 from controller.undecided import NO_SPECULATION, WARMING_UP, undecided, unready
@@ -161,6 +162,7 @@ class Controller:
 
     def _judged(self, snapshot: Snapshot, memory: EngineMemory, speculation: Speculation | None) -> EngineMemory:
         """The line: observe -> model -> decide -> act."""
+        refuse_unread(snapshot)
         if snapshot.k_max is None:
             last = undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION)
             return replace(memory, last=replace(last, acted=self._actuator.idle() or NOTHING_DONE))

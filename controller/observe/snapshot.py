@@ -18,7 +18,7 @@ class Replicas:
         known: Engines that are there now.
         counted: Those with a usable window since the snapshot before.
         left_out: Why the others, and how many, the most frequent reason first.
-        message: The first of those in words; empty where none was left out.
+        message: The first reason in words; empty where none was left out.
         notes: Why the answer that this rests on may lack something; empty where it is whole.
     """
 

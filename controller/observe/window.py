@@ -127,7 +127,9 @@ def between(before: Snapshot, after: Snapshot) -> Window:
             the clock did not move forward, the counters contradict each other, or none of the engines that the
             snapshots add up could be read.
     """
-    _refuse_unread(after)
+    refuse_unread(after)
+    if after.replicas is not None and not after.replicas.counted:
+        raise ObserveError(Reason.NO_NEW_SAMPLES, NO_NEW_SAMPLES)
     _refuse_restart(before, after)
     seconds = _seconds(before, after)
     by_position = zip(before.accepted_by_position, after.accepted_by_position, strict=True)
@@ -170,11 +172,11 @@ def advanced(total: Snapshot, windows: Iterable[Window], latest: Sequence[Snapsh
     return replace(total, at_seconds=at_seconds, accepted_by_position=tuple(positions), **counters, **gauges)
 
 
-def _refuse_unread(after: Snapshot) -> None:
-    replicas = after.replicas
-    if replicas is not None and not replicas.counted:
-        reason = replicas.left_out[0][0] if replicas.left_out else Reason.NO_NEW_SAMPLES
-        raise ObserveError(reason, replicas.message or NO_NEW_SAMPLES)
+def refuse_unread(snapshot: Snapshot) -> None:
+    """Refuses a snapshot none of whose engines could be read, by the reason of most; raises `ObserveError`."""
+    replicas = snapshot.replicas
+    if replicas is not None and not replicas.counted and replicas.left_out:
+        raise ObserveError(replicas.left_out[0][0], replicas.message)
 
 
 def _refuse_restart(before: Snapshot, after: Snapshot) -> None:

@@ -10,7 +10,7 @@ from controller.observe.prometheus.follower import Follower, Progress
 from controller.observe.prometheus.grouping import EACH, Grouping
 from controller.observe.prometheus.history import Span
 from controller.observe.snapshot import Key, Replicas, Snapshot
-from controller.observe.window import advanced
+from controller.observe.window import Window, advanced
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -36,8 +36,19 @@ class _Member:
 
     @property
     def k_max(self) -> int | None:
-        """What it runs now."""
+        """What it runs now; None without speculation, or when no scrape of it could be used."""
         return self.progress.latest.k_max if self.progress.latest else None
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Those of the present k_max; it may have run another before a restart."""
+        return tuple(each for each in self.progress.windows if each.k_max == self.k_max)
+
+    def left_out(self, k_max: int | None) -> ObserveError | None:
+        """Why it does not count in a row of this k_max; None when it does."""
+        if self.progress.latest is not None and self.k_max != k_max:
+            return ObserveError(Reason.OTHER_K_MAX, OTHER_K_MAX.format(k_max=self.k_max))
+        return self.progress.refused
 
 
 class Fleet:
@@ -47,7 +58,7 @@ class Fleet:
         """Knows no engine yet."""
         self._grouping = grouping
         self._followers: dict[Key, Follower] = {}
-        self._totals: dict[tuple[Key, int | None], Snapshot] = {}
+        self._totals: dict[tuple[Key, int | None], tuple[Snapshot, float]] = {}
         self._notes: Notes = ()
         self._at: float | None = None
 
@@ -71,19 +82,20 @@ class Fleet:
         Raises:
             ObserveError: No engine has one of the labels to group by, or there is more than the one row wanted.
         """
-        rows = self._rows(unix_seconds)
+        since, self._at = self._at, unix_seconds
+        rows = self._rows(since, unix_seconds)
         self._grouping.refuse_several(sorted(rows))
         kept = sorted(rows, key=lambda key: (-len(rows[key]), key))[: self._grouping.groups_max]
         left = len(rows) - len(kept)
         more = ((Reason.TOO_MANY_GROUPS, GROUPS_LEFT_OUT.format(count=left)),) if left else ()
         self._totals = {each: total for each, total in self._totals.items() if each[0] in rows}
-        return tuple(self._row(key, rows[key], unix_seconds, (*self._notes, *more)) for key in sorted(kept))
+        notes = (*self._notes, *more)
+        return tuple(self._row(key, rows[key], since, unix_seconds, notes) for key in sorted(kept))
 
-    def _rows(self, at: float) -> dict[Key, list[_Member]]:
+    def _rows(self, since: float | None, at: float) -> dict[Key, list[_Member]]:
         """What every engine did since the last call, by row; engines that are gone are forgotten."""
         found: dict[Key, list[_Member]] = defaultdict(list)
         scraped: set[tuple[str, str, str, float]] = set()
-        since, self._at = self._at, at
         self._grouping.check(each.where.labels for each in self._followers.values())
         for key, follower in sorted(self._followers.items()):
             progress, present = follower.advance(since, at), follower.present(at)
@@ -97,24 +109,30 @@ class Fleet:
                 del self._followers[key]
         return found
 
-    def _row(self, key: Key, members: Sequence[_Member], at: float, notes: Notes) -> Snapshot:
+    def _row(self, key: Key, members: Sequence[_Member], since: float | None, at: float, notes: Notes) -> Snapshot:
+        """The row's running total, with what its engines that run the k_max of most of them did.
+
+        The time is that between the two instants, in which engines came and went; that of a single engine its own.
+        """
         k_max = _most(members)
         alike = [each for each in members if each.k_max == k_max]
-        mine = {index: [w for w in each.progress.windows if w.k_max == k_max] for index, each in enumerate(alike)}
-        counted = [each for index, each in enumerate(alike) if mine[index]]
-        windows = [window for each in mine.values() for window in each]
-        total = self._totals.get((key, k_max)) or _zero(key, k_max, at)
+        counted = [each for each in alike if each.windows]
+        windows = [window for each in counted for window in each.windows]
         latest = [each.progress.latest for each in alike if each.present and each.progress.latest is not None]
-        seconds = sum(window.seconds or 0.0 for window in windows) / max(1, sum(each.present for each in counted))
+        total, counted_at = self._totals.get((key, k_max)) or (_zero(key, k_max, at), at if since is None else since)
+        seconds = at - counted_at if len(counted) > 1 else sum(window.seconds or 0.0 for window in windows)
         total = advanced(total, windows, latest, seconds)
-        self._totals[key, k_max] = total
-        refused = [each.progress.refused for each in members if each.k_max == k_max and each.progress.refused]
-        others = [each for each in members if each.k_max != k_max]
-        reasons = Counter([*(each.reason for each in refused), *[Reason.OTHER_K_MAX] * len(others)])
-        messages = [*(each.message for each in refused), *(OTHER_K_MAX.format(k_max=each.k_max) for each in others)]
-        known = sum(each.present for each in members)
-        left_out = tuple(reasons.most_common())
-        return replace(total, replicas=Replicas(known, len(counted), left_out, messages[0] if messages else "", notes))
+        self._totals[key, k_max] = total, at if counted else counted_at
+        refused = [error for each in members if (error := each.left_out(k_max)) is not None]
+        reasons = Counter(each.reason for each in refused).most_common()
+        replicas = Replicas(
+            known=sum(each.present for each in members),
+            counted=len(counted),
+            left_out=tuple(reasons),
+            message=next((each.message for each in refused if each.reason is reasons[0][0]), ""),
+            notes=notes,
+        )
+        return replace(total, replicas=replicas)
 
 
 def _notes(span: Span) -> Notes:
