@@ -1,5 +1,6 @@
 """History replayed through the real loop: it follows the best k, is the same each time, and knows where it ends."""
 
+import os
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,7 +9,11 @@ from backtests import BEGINNING, only, pods, replayed
 from fleet import fleets, truth
 from fleet.remembered import remembered
 
+from controller.backtest.decider import Shared
+from controller.backtest.past import PastClock
+from controller.loop import Controller
 from controller.observe.errors import ObserveError
+from controller.observe.source import MetricsSource
 from controller.reason import Reason
 from controller.simulator.scenario import Event, Scenario
 
@@ -120,3 +125,14 @@ def test_a_decision_for_each_pod_where_asked_for() -> None:
     apart = replayed(store, 600, group_by=("pod",))
     assert len(apart.outcomes) == 2
     assert sum(each.total.tokens for each in apart.outcomes) == pytest.approx(only(replayed(store, 600)).total.tokens)
+
+
+def test_a_process_that_ends_is_not_taken_for_an_answer() -> None:
+    """Killed for memory, say: the replay ends with words about it, not with half of the workloads."""
+
+    def dies(source: MetricsSource, clock: PastClock) -> Controller:
+        os._exit(7)
+
+    shared = Shared.among(2, dies, 30.0)
+    with pytest.raises(RuntimeError, match="ended with 7"):
+        shared.outcomes()
