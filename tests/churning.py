@@ -196,7 +196,7 @@ class ChurningServer:
             return NOON_BATCH, NOON_MIX
         drawn = random.Random(f"{self.seed} {self.hour}")
         batch = 0 if self.hour % 24 in (3, 4) else round(2 ** drawn.uniform(0, math.log2(MAX_NUM_SEQS)))
-        names = ("chat", "code", *(f"tenant-{self.hour}-{number}" for number in range(drawn.randint(0, 2))))
+        names = ("chat", "code", *(f"tenant-{self.hour}-{number}" for number in range(drawn.randint(4, 9))))
         return batch, tuple((name, drawn.uniform(0.1, 0.95)) for name in names)
 
     def _serve(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ def test_a_month_of_churn_leaves_memory_files_and_estimates_as_they_were(tmp_pat
     came = life(tmp_path / "life", seed=1, hours=30 * 24, interval_seconds=300.0)
     warm, end = came["warm"], came["end"]
     assert end["resident_bytes"] - warm["resident_bytes"] < MEBIBYTE
-    assert end["allocated_blocks"] - warm["allocated_blocks"] < 0.02 * warm["allocated_blocks"]
+    assert end["allocated_blocks"] - warm["allocated_blocks"] < 0.05 * warm["allocated_blocks"]
     assert (end["file_handles"], end["threads"]) == (warm["file_handles"], warm["threads"])
 
     noons = {int(day): found for day, found in came["noons"].items()}
