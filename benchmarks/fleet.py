@@ -225,7 +225,7 @@ def run(url: str, arguments: Sequence[str]) -> Ran:
         memory = Memory(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = code = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - began
+        seconds, mebibytes = time.perf_counter() - began, memory.peak()
         output.seek(0)
         text = output.read().decode()
     assert code in (0, 3, 10), f"controller {' '.join(arguments)} ended with {code}"
@@ -233,7 +233,7 @@ def run(url: str, arguments: Sequence[str]) -> Ran:
     return Ran(
         seconds,
         usage.ru_utime + usage.ru_stime,
-        memory.peak(),
+        mebibytes,
         after[0] - before[0],
         (after[1] - before[1]) / 1e6,
         text,
