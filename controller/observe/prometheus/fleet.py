@@ -90,7 +90,7 @@ class Fleet:
         more = ((Reason.TOO_MANY_GROUPS, GROUPS_LEFT_OUT.format(count=left)),) if left else ()
         self._totals = {each: total for each, total in self._totals.items() if each[0] in rows}
         notes = (*self._notes, *more)
-        return tuple(self._row(key, rows[key], since, unix_seconds, notes) for key in sorted(kept))
+        return tuple(self._row(key, rows[key], unix_seconds, notes) for key in sorted(kept))
 
     def _rows(self, since: float | None, at: float) -> dict[Key, list[_Member]]:
         """What every engine did since the last call, by row; engines that are gone are forgotten."""
@@ -109,20 +109,17 @@ class Fleet:
                 del self._followers[key]
         return found
 
-    def _row(self, key: Key, members: Sequence[_Member], since: float | None, at: float, notes: Notes) -> Snapshot:
-        """The row's running total, with what its engines that run the k_max of most of them did.
-
-        The time is that between the two instants, in which engines came and went; that of a single engine its own.
-        """
+    def _row(self, key: Key, members: Sequence[_Member], at: float, notes: Notes) -> Snapshot:
+        """The row's running total, with what its engines that run the k_max of most of them did."""
         k_max = _most(members)
         alike = [each for each in members if each.k_max == k_max]
         counted = [each for each in alike if each.windows]
         windows = [window for each in counted for window in each.windows]
         latest = [each.progress.latest for each in alike if each.present and each.progress.latest is not None]
-        total, counted_at = self._totals.get((key, k_max)) or (_zero(key, k_max, at), at if since is None else since)
-        seconds = at - counted_at if len(counted) > 1 else sum(window.seconds or 0.0 for window in windows)
-        total = advanced(total, windows, latest, seconds)
-        self._totals[key, k_max] = total, at if counted else counted_at
+        newest = max((each.at_seconds or 0.0 for each in latest), default=at)
+        total, before = self._totals.get((key, k_max)) or (_zero(key, k_max, newest), newest)
+        total = advanced(total, windows, latest, _lasted(alike, newest - before))
+        self._totals[key, k_max] = total, max(before, newest) if counted else before
         refused = [error for each in members if (error := each.left_out(k_max)) is not None]
         reasons = Counter(each.reason for each in refused).most_common()
         replicas = Replicas(
@@ -133,6 +130,15 @@ class Fleet:
             notes=notes,
         )
         return replace(total, replicas=replicas)
+
+
+def _lasted(engines: Sequence[_Member], between_newest: float) -> float:
+    """Seconds of a row's windows: from the newest scrape of any of its engines then to that now, for they come and go.
+
+    Those of a single engine are its own, which leave out a restart.
+    """
+    spans = [each.progress.seconds for each in engines]
+    return between_newest if len(spans) > 1 and between_newest > 0 else max(spans, default=0.0)
 
 
 def _notes(span: Span) -> Notes:

@@ -187,6 +187,19 @@ def test_replicas_of_a_group_are_added_up_and_their_gauges_averaged() -> None:
     assert found.seconds == 30
 
 
+def test_a_pass_in_which_only_some_replicas_were_scraped_has_the_rate_of_all() -> None:
+    """Prometheus scrapes each at its own moment; over short passes one brings half a minute, the next another."""
+    store = KeptScrapes()
+    for pod, offset in (("a", 0), ("b", 10), ("c", 20)):
+        for number, each in enumerate(STEADY):
+            store.scrape(each, T0 + 30 * number + offset, pod=pod, namespace="llm")
+    rows = past(store, *range(30, 250, 10), grouping=BY_NAMESPACE)
+    each = STEADY[2].generated_tokens - STEADY[1].generated_tokens
+    for (before,), (later,) in pairwise(rows[1:]):
+        found = between(before, later)
+        assert (found.generated_tokens, found.seconds) == (each, 10)
+
+
 def test_rows_are_told_apart_by_model_even_when_it_is_not_named() -> None:
     """Two models in one namespace are two workloads."""
     store = stored(STEADY)
