@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from controller.act.rollout import RolloutActuator
-from controller.act.rollout_api import SERVICE_ACCOUNT, ApiServer, in_cluster
-from controller.act.rollout_orders import RolloutOrders
-from controller.act.rollout_place import FLAGS
-from controller.act.rollout_result import Edit, Patch, RolloutOutcome, RolloutResult, RolloutStop
-from controller.act.rollout_settings import HOUR_SECONDS, RolloutSettings
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.actuator import RolloutActuator
+from controller.act.rollout.api import SERVICE_ACCOUNT, ApiServer, in_cluster
+from controller.act.rollout.orders import RolloutOrders
+from controller.act.rollout.place import FLAGS
+from controller.act.rollout.result import Edit, Patch, RolloutOutcome, RolloutResult, RolloutStop
+from controller.act.rollout.settings import HOUR_SECONDS, RolloutSettings
+from controller.act.rollout.workload import Kind
 from controller.clock import Clock
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause

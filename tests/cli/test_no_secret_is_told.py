@@ -15,7 +15,7 @@ from loopback import Answer, Loopback, answer
 from pages import after, page, snapshot
 from running import running
 
-from controller.act.rollout_api import SERVICE_ACCOUNT
+from controller.act.rollout.api import SERVICE_ACCOUNT
 from controller.settings import VERBS
 
 CANARIES: Final = ("canary-of-the-token", "canary-of-the-plugin", "canary-of-the-user", "canary-of-the-password")

@@ -16,9 +16,9 @@ from fakes import ManualClock
 from running import Running, running
 from store_double import GrowingStore, serving
 
-from controller.act.rollout_result import Edit, RolloutOutcome, RolloutResult
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.result import Edit, RolloutOutcome, RolloutResult
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.workload import Kind
 from controller.commands.exit_codes import OK, USAGE
 from controller.commands.rollout import Teller, rollout_settings
 from controller.reason import Reason

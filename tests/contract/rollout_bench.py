@@ -10,11 +10,11 @@ from contract.kubernetes_double import TOKEN, Double, role
 from contract.kubernetes_objects import NAME, NAMESPACE, deployment
 from fakes import ManualClock
 
-from controller.act.rollout import RolloutActuator
-from controller.act.rollout_api import ApiServer
-from controller.act.rollout_result import RolloutResult
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.actuator import RolloutActuator
+from controller.act.rollout.api import ApiServer
+from controller.act.rollout.result import RolloutResult
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.workload import Kind
 from controller.decide.decision import Action, Bounded, Decision
 from controller.model.economics import Score
 from controller.reason import Reason

@@ -12,8 +12,8 @@ from contract.kubernetes_double import ROLE_DOCUMENT, TOKEN, Double, role_text
 from contract.kubernetes_objects import CONFIG, deployment
 from contract.kubernetes_rules import MINORS
 
-from controller.act.rollout_record import Expected, Phase, Record
-from controller.act.rollout_result import RolloutOutcome
+from controller.act.rollout.record import Expected, Phase, Record
+from controller.act.rollout.result import RolloutOutcome
 
 WORKLOAD = "/apis/apps/v1/namespaces/serving/deployments/vllm"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/serving/leases"

@@ -33,9 +33,9 @@ from fakes import ManualClock
 from loopback import Loopback, self_signed, unused_port
 from loopback import answer as http_answer
 
-from controller.act.rollout import RolloutActuator
-from controller.act.rollout_api import ApiServer, in_cluster
-from controller.act.rollout_result import RolloutOutcome, RolloutResult, RolloutStop
+from controller.act.rollout.actuator import RolloutActuator
+from controller.act.rollout.api import ApiServer, in_cluster
+from controller.act.rollout.result import RolloutOutcome, RolloutResult, RolloutStop
 from controller.clock import SystemClock
 
 FAULTS: dict[str, tuple[Callable[..., None], RolloutOutcome, str]] = {

@@ -9,7 +9,7 @@ from contract.kubernetes_double import Fault, cut, status
 from contract.kubernetes_objects import NAMESPACE
 from contract.rollout_bench import CHANGE, HOLD, Bench, bench
 
-from controller.act.rollout_result import RolloutOutcome
+from controller.act.rollout.result import RolloutOutcome
 
 PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/adaptive-k-deployment-vllm"
 

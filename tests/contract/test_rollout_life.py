@@ -20,8 +20,8 @@ from contract.kubernetes_objects import (
 from contract.kubernetes_rules import MINORS
 from contract.rollout_bench import AFTER, CHANGE, HOLD, Bench, bench, later
 
-from controller.act.rollout import RolloutActuator
-from controller.act.rollout_result import RolloutOutcome
+from controller.act.rollout.actuator import RolloutActuator
+from controller.act.rollout.result import RolloutOutcome
 from controller.decide.decision import Action, Bounded, Decision
 
 HOUR = 3600.0

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.act.rollout_api import SERVICE_ACCOUNT
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.api import SERVICE_ACCOUNT
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.workload import Kind
 from controller.settings import ResetOptions, RunOptions, load
 from deploy.manifests import MINORS, Object, not_restricted, of_kind, only, ours, pod_specs, settings_file, validate
 from deploy.tools import CHART, Tools

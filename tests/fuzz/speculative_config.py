@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from controller.act.speculative_config import (
+from controller.act.rollout.speculative_config import (
     LIMIT_CHARACTERS,
     SCHEDULE,
     ConfigError,

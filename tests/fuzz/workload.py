@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from fakes import ManualClock
 
-from controller.act.rollout_place import find_place
-from controller.act.rollout_record import read_record
-from controller.act.rollout_result import RolloutStop
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_target import Target
-from controller.act.rollout_workload import Kind, other_manager, progress, refuse_unfit
-from controller.act.speculative_config import ConfigError, with_schedule
+from controller.act.rollout.place import find_place
+from controller.act.rollout.record import read_record
+from controller.act.rollout.result import RolloutStop
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.speculative_config import ConfigError, with_schedule
+from controller.act.rollout.target import Target
+from controller.act.rollout.workload import Kind, other_manager, progress, refuse_unfit
 from fuzz.edits import edited, edits
 from fuzz.holding import fits
 

@@ -46,7 +46,7 @@ adaptive-k.io/instance: {{ include "adaptive-k.fullname" . }}
 {{- default "default" $name -}}
 {{- end -}}
 
-{{/* As controller/act/rollout_settings.py names it: one for all that may change the workload. */}}
+{{/* As controller/act/rollout/settings.py names it: one for all that may change the workload. */}}
 {{- define "adaptive-k.leaseName" -}}
 {{- printf "adaptive-k-%s-%s" (lower .Values.rollout.kind) .Values.rollout.name | trunc 253 | trimAll "-." -}}
 {{- end -}}

@@ -7,8 +7,8 @@ from contract.rollout_bench import CHANGE, HOLD, later, score
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from controller.act.rollout_economics import expectation, realised, worth
-from controller.act.rollout_record import Expected
+from controller.act.rollout.economics import expectation, realised, worth
+from controller.act.rollout.record import Expected
 
 RATES = st.floats(1e-3, 1e7)
 SECONDS = st.floats(1, 1e7)

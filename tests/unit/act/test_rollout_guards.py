@@ -9,12 +9,12 @@ from contract.rollout_bench import AFTER, CHANGE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.act.rollout_guards import refuse_too_soon, wanted_text
-from controller.act.rollout_place import find_place
-from controller.act.rollout_record import Expected, Phase, Record
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.guards import refuse_too_soon, wanted_text
+from controller.act.rollout.place import find_place
+from controller.act.rollout.record import Expected, Phase, Record
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.workload import Kind
 from controller.decide.decision import Decision
 
 SETTINGS = RolloutSettings(NAMESPACE, Kind.DEPLOYMENT, NAME, "pod-a")

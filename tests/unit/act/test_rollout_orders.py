@@ -9,9 +9,9 @@ from contract.kubernetes_objects import CONFIG, config_of
 from contract.rollout_bench import CHANGE, HOLD, Bench, bench
 
 from controller.act.actuator import Order, Outcome
-from controller.act.rollout import RolloutActuator
-from controller.act.rollout_orders import RolloutOrders
-from controller.act.rollout_result import RolloutOutcome, RolloutResult
+from controller.act.rollout.actuator import RolloutActuator
+from controller.act.rollout.orders import RolloutOrders
+from controller.act.rollout.result import RolloutOutcome, RolloutResult
 from controller.reason import Reason
 
 WAITS = ("too_soon", "too_many_today", "not_worth_a_restart", "not_leader", "workload_busy", "changed_meanwhile")

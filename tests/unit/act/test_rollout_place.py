@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.act.rollout_place import Place, find_place
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
+from controller.act.rollout.place import Place, find_place
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
 
 JSON = '{"method": "eagle", "num_speculative_tokens": 5}'
 AT = "/spec/template/spec/containers/0"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.act.rollout_record import (
+from controller.act.rollout.record import (
     EXPECTED,
     PREFIX,
     Expected,
@@ -16,7 +16,7 @@ from controller.act.rollout_record import (
     annotation_operations,
     read_record,
 )
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
 
 POSITIVE = st.floats(1e-6, 1e9)
 RECORDS = st.builds(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.act.rollout_shell import UnsureError, words
+from controller.act.rollout.shell import UnsureError, words
 
 PIECES = st.one_of(
     st.text(alphabet="ab-={}[]:,", min_size=1, max_size=5),

@@ -7,8 +7,8 @@ from contract.kubernetes_objects import deployment, leader_worker_set, stateful_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.act.rollout_event import event
-from controller.act.rollout_workload import State, other_manager, progress, replicas_of, starts_in_a_row
+from controller.act.rollout.event import event
+from controller.act.rollout.workload import State, other_manager, progress, replicas_of, starts_in_a_row
 
 COUNT = st.integers(0, 4)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.act.speculative_config import (
+from controller.act.rollout.speculative_config import (
     LIMIT_CHARACTERS,
     SCHEDULE,
     ConfigError,

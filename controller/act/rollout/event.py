@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from controller.act.rollout_time import micro_time
+from controller.act.rollout.timestamp import micro_time
 
 CONTROLLER: Final = "adaptive-k.io/rollout"
 NOTE_LIMIT_BYTES: Final = 1024

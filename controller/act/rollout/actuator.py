@@ -7,16 +7,16 @@ process reads how far it has come from the workload itself.
 from dataclasses import replace
 from typing import Any, Final
 
-from controller.act.rollout_api import ApiServer, KubernetesApi
-from controller.act.rollout_economics import expectation, realised
-from controller.act.rollout_guards import refuse_too_soon, refuse_worthless, wanted_text
-from controller.act.rollout_lease import Lease
-from controller.act.rollout_place import Place, find_place
-from controller.act.rollout_record import Phase, Record, read_record
-from controller.act.rollout_result import Edit, RolloutOutcome, RolloutResult, RolloutStop
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_target import Target
-from controller.act.rollout_workload import State, other_manager, progress, refuse_unfit, replicas_of
+from controller.act.rollout.api import ApiServer, KubernetesApi
+from controller.act.rollout.economics import expectation, realised
+from controller.act.rollout.guards import refuse_too_soon, refuse_worthless, wanted_text
+from controller.act.rollout.lease import Lease
+from controller.act.rollout.place import Place, find_place
+from controller.act.rollout.record import Phase, Record, read_record
+from controller.act.rollout.result import Edit, RolloutOutcome, RolloutResult, RolloutStop
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.target import Target
+from controller.act.rollout.workload import State, other_manager, progress, refuse_unfit, replicas_of
 from controller.clock import Clock
 from controller.decide.decision import Action, Bounded, Decision
 from controller.plain import plain

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.workload import Kind
 
 HOUR_SECONDS: Final = 3600.0
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from controller.act.rollout_api import KubernetesApi, WatchExpired
-from controller.act.rollout_event import event
-from controller.act.rollout_place import Place
-from controller.act.rollout_record import Record, annotation_operations
-from controller.act.rollout_result import Patch, RolloutOutcome, RolloutStop
-from controller.act.rollout_settings import RolloutSettings
-from controller.act.rollout_shape import Workload, refuse_misshapen
-from controller.act.rollout_workload import State, progress
+from controller.act.rollout.api import KubernetesApi, WatchExpired
+from controller.act.rollout.event import event
+from controller.act.rollout.place import Place
+from controller.act.rollout.record import Record, annotation_operations
+from controller.act.rollout.result import Patch, RolloutOutcome, RolloutStop
+from controller.act.rollout.settings import RolloutSettings
+from controller.act.rollout.shape import Workload, refuse_misshapen
+from controller.act.rollout.workload import State, progress
 from controller.clock import Clock
 
 

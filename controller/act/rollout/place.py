@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
-from controller.act.rollout_shell import UnsureError, Word, words
-from controller.act.rollout_workload import templates_of
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
+from controller.act.rollout.shell import UnsureError, Word, words
+from controller.act.rollout.workload import templates_of
 from controller.plain import plain
 
 FLAGS: Final = ("--speculative-config", "--speculative_config", "-sc")

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import requests
 import urllib3
 
-from controller.act.rollout_body import body_of
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
+from controller.act.rollout.body import body_of
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
 from controller.clock import Clock
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
 from controller.plain import plain
 
 _NUMBER_OR_SHARE: Final = re.compile(r"(\d{1,9})(%?)", re.ASCII)

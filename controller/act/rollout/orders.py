@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from controller.act.actuator import Acted, Order, Outcome
-from controller.act.rollout import RolloutActuator
-from controller.act.rollout_result import RolloutOutcome, RolloutResult
+from controller.act.rollout.actuator import RolloutActuator
+from controller.act.rollout.result import RolloutOutcome, RolloutResult
 from controller.decide.decision import Action
 from controller.reason import Reason
 

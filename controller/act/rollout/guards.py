@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from controller.act.rollout_economics import score_at, worth
-from controller.act.rollout_place import Place
-from controller.act.rollout_record import Expected, Phase, Record
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
-from controller.act.rollout_settings import HOUR_SECONDS, RolloutSettings
-from controller.act.speculative_config import ConfigError, method_of, with_k, with_schedule
+from controller.act.rollout.economics import score_at, worth
+from controller.act.rollout.place import Place
+from controller.act.rollout.record import Expected, Phase, Record
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
+from controller.act.rollout.settings import HOUR_SECONDS, RolloutSettings
+from controller.act.rollout.speculative_config import ConfigError, method_of, with_k, with_schedule
 from controller.decide.decision import Decision
 from controller.model.drafter import FIXED_K
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from controller.act import rollout_shape as shape
-from controller.act.rollout_api import KubernetesApi
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
-from controller.act.rollout_time import micro_time
+from controller.act.rollout import shape
+from controller.act.rollout.api import KubernetesApi
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
+from controller.act.rollout.timestamp import micro_time
 from controller.clock import Clock
 from controller.plain import plain
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from controller.act.rollout_record import Expected
+from controller.act.rollout.record import Expected
 from controller.decide.decision import Bounded, Decision
 from controller.decide.review import LIKE_LOAD
 from controller.model.economics import Score

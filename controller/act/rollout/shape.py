@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from controller.act.rollout_result import RolloutOutcome, RolloutStop
-from controller.act.rollout_workload import Kind
+from controller.act.rollout.result import RolloutOutcome, RolloutStop
+from controller.act.rollout.workload import Kind
 from controller.plain import plain
 
 Count = Annotated[int, Field(ge=0, le=2**53)]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from controller.act.rollout_result import Patch, RolloutOutcome, RolloutStop
+from controller.act.rollout.result import Patch, RolloutOutcome, RolloutStop
 from controller.clock import utc_text
 
 PREFIX: Final = "adaptive-k.io/"
