@@ -36,7 +36,7 @@ def demo(options: DemoOptions) -> int:
             due = began + number * options.window_seconds / options.speed
             clock.wait(due - clock.monotonic_seconds(), threading.Event())
             cycle = loop.step()
-            for text in [cycle.failure.message] if cycle.failure else map(line, cycle.engines):
+            for text in [failure.message for failure in cycle.failures] or map(line, cycle.engines):
                 print(f"{number * options.window_seconds:5.0f} s   {text}", flush=True)
     print(f"\nThe last window as `controller recommend` shows it:\n\n{table(cycle)}")
     print(

@@ -16,9 +16,8 @@ def measured(counters: Counters, labels: Sequence[str], batch_tops: Sequence[int
         labels: What each workload is told as; those with the same label are told as one.
         batch_tops: The largest batch size of each class that steps are told by, rising to `max_num_seqs`.
     """
-    workloads = [_workload(name, verified) for name, verified in _by_label(counters, labels)]
     return {
-        "workloads": [workload for workload in workloads if workload["drafts"]],
+        "workloads": [_workload(name, verified) for name, verified in _by_label(counters, labels) if verified.any()],
         "steps": [
             *_steps(counters.settled, batch_tops),
             *_steps(counters.beside_prompts, batch_tops),

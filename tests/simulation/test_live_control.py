@@ -27,6 +27,8 @@ from controller.simulator.step_cost import StepCost
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+pytestmark = pytest.mark.timeout(600)  # simulated hours: a busy machine takes minutes over some of them
+
 METRICS: Final = "/metrics"
 
 

@@ -44,7 +44,7 @@ class Served:
     def told(self, token: str | None = TOKEN) -> Any:
         """The document of GET."""
         answer = self.ask(token=token)
-        assert answer.status_code == 200
+        assert answer.status_code == 200, answer.text
         return answer.json()
 
     def put(self, k: int, *, token: str | None = TOKEN, **changes: Any) -> requests.Response:
