@@ -1,5 +1,6 @@
 """The status page in a real browser: every state looked at, updates in place, and nothing asked for elsewhere."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from urllib.request import urlopen
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
+from playwright.sync_api import expect
 
 from controller.cycle import Cycle
 from controller.listener import Listener
@@ -97,8 +99,7 @@ def test_a_state_that_ends_is_gone_from_the_page(tab: Tab) -> None:
         ):
             shown.publish(scene(name))
             page.locator(visible).first.wait_for(timeout=PATIENCE_MS)
-            page.wait_for_function("gone => !document.querySelector(gone)", arg=gone.removesuffix(":visible")
-                                   + (":not([hidden])" if ":visible" in gone else ""), timeout=PATIENCE_MS)  # fmt: skip
+            expect(page.locator(gone)).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def test_a_sidecar_that_is_gone_is_told_and_its_return_is_noticed(tab: Tab) -> None:
@@ -108,9 +109,9 @@ def test_a_sidecar_that_is_gone_is_told_and_its_return_is_noticed(tab: Tab) -> N
         port = shown.server.port
     page = seen.page
     page.locator("#lost").wait_for(state="visible", timeout=PATIENCE_MS)
-    page.wait_for_function("/^[0-9]+ s$/.test(document.getElementById('lost-age').textContent)", timeout=PATIENCE_MS)
+    expect(page.locator("#lost-age")).to_have_text(re.compile(r"^[0-9]+ s$"), timeout=PATIENCE_MS)
     assert page.locator(".figures").is_visible()
-    page.wait_for_function("getComputedStyle(document.querySelector('.engine')).opacity < 0.7", timeout=PATIENCE_MS)
+    expect(page.locator(".engine").first).to_have_css("opacity", re.compile(r"^0\.[0-6]"), timeout=PATIENCE_MS)
     page.screenshot(path=SCREENS / "sidecar-gone-light-1280.png", full_page=True)
     with serving(scene("changed"), port):
         page.locator(".headline", has_text="k=2 is set").wait_for(timeout=PATIENCE_MS)

@@ -43,7 +43,7 @@ def test_a_month_of_churn_leaves_memory_files_and_estimates_as_they_were(tmp_pat
     assert len(noons) >= 25
     for found in noons.values():
         assert found["survival"] < 0.02
-        assert found["step_ratio"] == pytest.approx(1.0, abs=0.06)
+        assert found["step_ratio"] == pytest.approx(1.0, abs=0.12)  # one noon may follow on a restart
     steps = [noons[day]["step_ratio"] for day in sorted(noons)]
     assert sum(steps[-8:]) / 8 == pytest.approx(sum(steps[:8]) / 8, abs=0.03)
 
