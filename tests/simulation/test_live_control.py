@@ -523,7 +523,7 @@ DONE_TO = st.sampled_from(["metrics", "plugin", "both", "nothing", "reset", "ano
 
 
 @given(st.lists(st.tuples(DONE_TO, FAULTS, st.integers(1, 130)), max_size=6), st.integers(0, 3))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_no_pass_raises_and_control_comes_back_whatever_the_server_does(
     script: list[tuple[str, Fault, int]], seed: int
 ) -> None:
