@@ -99,7 +99,7 @@ def crashed(stage: Stage, counted: str, stride: int) -> tuple[Left, dict[Left, s
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("counted", "stride"), [("own", 1), pytest.param("all", 11, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("counted", "stride"), [("own", 1), pytest.param("all", 31, marks=pytest.mark.slow)])
 def test_a_kill_at_any_statement_of_a_change_is_recovered_from(
     counted: str, stride: int, tmp_path: Path, learnt: bytes
 ) -> None:
