@@ -42,6 +42,8 @@ class Network:
 
     def _deal(self, loopback: Loopback, connection: socket.socket) -> None:
         request = _whole(loopback.requests[-1], connection)
+        if request is None:  # whoever asked was killed while it did: a server hears nothing of that
+            return
         self.before(request)
         path = request.split(" ", 2)[1]
         fault = next((fault for end, fault in self.faults.items() if path.endswith(end)), None)
@@ -62,11 +64,16 @@ class Network:
         return answer
 
 
-def _whole(request: str, connection: socket.socket) -> str:
-    """With its body, which comes in a piece of its own."""
-    head, _, body = request.partition("\r\n\r\n")
+def _whole(request: str, connection: socket.socket) -> str | None:
+    """With its body, which comes in a piece of its own; None when it ends before it is whole."""
+    head, ended, body = request.partition("\r\n\r\n")
+    if not ended:
+        return None
     lines = head.lower().split("\r\n")
     length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
     while len(body) < length:
-        body += connection.recv(65536).decode("latin-1")
+        piece = connection.recv(65536).decode("latin-1")
+        if not piece:
+            return None
+        body += piece
     return f"{head}\r\n\r\n{body}"
