@@ -1,10 +1,11 @@
 """The engine plugin in a real server: its wheel in a folder, its resource, and load on a server with an API key."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ import requests
 
 from controller.observe.vllm_metrics import read_page
 from real_vllm.load import CONCURRENCY, MODEL, SETTLE_SECONDS, prompts
+from real_vllm.server import running_server
 
 PLUGIN: Final = Path(__file__).parents[2] / "engine-plugin"
 API_KEY: Final = "key-of-the-models-clients"
+TOKEN: Final = "a-token-of-the-operators"
 PATH: Final = "/adaptive-k/v1/speculation"
 TIMEOUT_SECONDS: Final = 60
 
@@ -134,6 +137,51 @@ class Live:
         page = requests.get(f"{self.url}/metrics", timeout=TIMEOUT_SECONDS)
         (snapshot,) = read_page(page.text)
         return Counted(int(snapshot.drafts or 0), int(snapshot.draft_tokens or 0), int(snapshot.generated_tokens))
+
+
+@contextmanager
+def live_server(
+    python: Path,
+    target: Path,
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    api_servers: int = 1,
+    api_key: str | None = API_KEY,
+    more_plugins: Sequence[str] = (),
+    more_paths: Sequence[Path] = (),
+    more_environment: Mapping[str, str] | None = None,
+) -> Iterator[Live]:
+    """A server with the plugin from a read-only folder and a token for it.
+
+    Args:
+        python: The interpreter with vLLM.
+        target: The model.
+        config: Its `--speculative-config`.
+        folder: Where plugin and token are put.
+        api_servers: Processes that answer HTTP.
+        api_key: What clients of the model need; None for a server that is open to them.
+        more_plugins: Plugins beside ours, by name.
+        more_paths: Where they, and what else vLLM imports, lie.
+        more_environment: What they read.
+    """
+    token_file = folder / "tokens"
+    token_file.write_text(f"{TOKEN}\n", "utf-8")
+    environment = {
+        "PYTHONPATH": os.pathsep.join(map(str, (install_plugin(folder), *more_paths))),
+        "VLLM_PLUGINS": ",".join(("adaptive_k", *more_plugins)),
+        "AK_VLLM_TOKEN_FILE": str(token_file),
+        **(more_environment or {}),
+    }
+    with running_server(
+        python,
+        target,
+        config,
+        api_servers=api_servers,
+        extra_arguments=[f"--api-key={api_key}"] if api_key else [],
+        extra_environment=environment,
+    ) as url:
+        yield Live(url, token_file, TOKEN)
 
 
 def install_plugin(folder: Path) -> Path:

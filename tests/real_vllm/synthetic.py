@@ -1,20 +1,17 @@
 """A real server with the engine plugin and with acceptance that a test sets while it runs."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from real_vllm.live import Live, install_plugin
+from real_vllm.live import Live, live_server
 from real_vllm.served import K_MAX, speculative_config
-from real_vllm.server import running_server
 
 PLUGIN: Final = Path(__file__).with_name("synthetic_plugin")
 FILE_VARIABLE: Final = "AK_TEST_ACCEPTANCE_FILE"
-TOKEN: Final = "a-token-of-the-operators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +41,21 @@ def set_acceptance(file: Path, rates: Sequence[float]) -> None:
 @contextmanager
 def synthetic_server(python: Path, pair: Path, folder: Path) -> Iterator[Synthetic]:
     """Start it; every draft is accepted with probability 0.5 at first."""
-    token_file, acceptance_file = folder / "tokens", folder / "acceptance.json"
-    token_file.write_text(f"{TOKEN}\n", "utf-8")
+    acceptance_file = folder / "acceptance.json"
     set_acceptance(acceptance_file, (0.5,))
-    environment = {
-        "PYTHONPATH": os.pathsep.join((str(install_plugin(folder)), str(PLUGIN))),
-        "VLLM_PLUGINS": "adaptive_k,adaptive_k_synthetic",
-        "AK_VLLM_TOKEN_FILE": str(token_file),
-        FILE_VARIABLE: str(acceptance_file),
-    }
     config = {
         **(speculative_config("draft_model", pair) or {}),
         "rejection_sample_method": "synthetic",
         "synthetic_acceptance_length": 1 + K_MAX / 2,
     }
-    with running_server(python, pair / "target", config, extra_environment=environment) as url:
-        yield Synthetic(Live(url, token_file, TOKEN), acceptance_file)
+    with live_server(
+        python,
+        pair / "target",
+        config,
+        folder,
+        api_key=None,
+        more_plugins=["adaptive_k_synthetic"],
+        more_paths=[PLUGIN],
+        more_environment={FILE_VARIABLE: str(acceptance_file)},
+    ) as live:
+        yield Synthetic(live, acceptance_file)

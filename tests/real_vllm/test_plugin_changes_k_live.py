@@ -11,14 +11,13 @@ from typing import Any, Final
 import pytest
 import requests
 
-from real_vllm.live import API_KEY, PATH, Live, install_plugin, load
+from real_vllm.live import API_KEY, PATH, TOKEN, Live, live_server, load
 from real_vllm.load import SETTLE_SECONDS, prompts
 from real_vllm.served import K_MAX, speculative_config
-from real_vllm.server import MAX_NUM_SEQS, running_server
+from real_vllm.server import MAX_NUM_SEQS
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(1800)]
 
-TOKEN: Final = "a-token-of-the-operators"
 NEXT_TOKEN: Final = "the-token-that-replaces-it"
 LAUNCH: Final = [[1, MAX_NUM_SEQS, K_MAX]]
 OFF: Final = [[1, MAX_NUM_SEQS, 0]]
@@ -29,20 +28,10 @@ CHANGES: Final = 40
 @pytest.fixture(scope="module")
 def server(python: Path, pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server with n-gram speculation, an API key and the plugin from a read-only folder."""
-    folder = tmp_path_factory.mktemp("plugin")
-    token_file = folder / "tokens"
-    token_file.write_text(f"{TOKEN}\n", "utf-8")
-    environment = {
-        "PYTHONPATH": str(install_plugin(folder)),
-        "VLLM_PLUGINS": "adaptive_k",
-        "AK_VLLM_TOKEN_FILE": str(token_file),
-    }
-    arguments = [f"--api-key={API_KEY}"]
-    config = speculative_config("ngram", pair)
-    with running_server(
-        python, pair / "target", config, extra_arguments=arguments, extra_environment=environment
-    ) as url:
-        yield Live(url, token_file, TOKEN)
+    folder, config = tmp_path_factory.mktemp("plugin"), speculative_config("ngram", pair)
+    assert config is not None
+    with live_server(python, pair / "target", config, folder) as live:
+        yield live
 
 
 @pytest.fixture

@@ -19,12 +19,11 @@ import requests
 from controller.observe.snapshot import Snapshot
 from controller.observe.vllm_metrics import read_page
 from real_vllm.environment import say, suffix_package
-from real_vllm.live import API_KEY, Live, install_plugin, load
+from real_vllm.live import Live, live_server, load
 from real_vllm.load import CONCURRENCY, MODEL, SETTLE_SECONDS, prompts
 from real_vllm.served import K_MAX, speculative_config
-from real_vllm.server import MAX_NUM_SEQS, running_server
+from real_vllm.server import MAX_NUM_SEQS
 
-TOKEN: Final = "a-token-of-the-operators"
 TOKENS: Final = 200
 LABELS: Final = ("chat", "code", None, "no label; DROP")
 """What requests call themselves, in turn; without a label the model's name counts, and nonsense is `other`."""
@@ -76,21 +75,11 @@ def live(
     """A server of the method that the test names, with an API key and the plugin."""
     method: str = request.param
     folder = tmp_path_factory.mktemp(method)
-    token_file = folder / "tokens"
-    token_file.write_text(f"{TOKEN}\n", "utf-8")
-    path = [str(install_plugin(folder))]
-    if method == "suffix":
-        path.append(str(_suffix_or_skip(python)))
-    environment = {
-        "PYTHONPATH": os.pathsep.join(path),
-        "VLLM_PLUGINS": "adaptive_k",
-        "AK_VLLM_TOKEN_FILE": str(token_file),
-    }
     config = _eagle(pair, folder) if method == "eagle" else speculative_config(method, pair)
-    with running_server(
-        python, pair / "target", config, extra_arguments=[f"--api-key={API_KEY}"], extra_environment=environment
-    ) as url:
-        yield Live(url, token_file, TOKEN)
+    assert config is not None
+    beside = [_suffix_or_skip(python)] if method == "suffix" else []
+    with live_server(python, pair / "target", config, folder, more_paths=beside) as live:
+        yield live
 
 
 @pytest.fixture(scope="module")

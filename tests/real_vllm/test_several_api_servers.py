@@ -10,13 +10,12 @@ import pytest
 import requests
 
 from controller.observe.vllm_metrics import read_page
-from real_vllm.live import API_KEY, Live, install_plugin, load
+from real_vllm.live import Live, live_server, load
 from real_vllm.served import K_MAX, speculative_config
-from real_vllm.server import MAX_NUM_SEQS, running_server
+from real_vllm.server import MAX_NUM_SEQS
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-TOKEN: Final = "a-token-of-the-operators"
 API_SERVERS: Final = 2
 CHANGES: Final = 30
 WRITERS: Final = 4
@@ -27,25 +26,10 @@ ASKED: Final = 4
 @pytest.fixture(scope="module")
 def live(python: Path, pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server with a draft model, two API servers, and the plugin."""
-    folder = tmp_path_factory.mktemp("several")
-    token_file = folder / "tokens"
-    token_file.write_text(f"{TOKEN}\n", "utf-8")
-    environment = {
-        "PYTHONPATH": str(install_plugin(folder)),
-        "VLLM_PLUGINS": "adaptive_k",
-        "AK_VLLM_TOKEN_FILE": str(token_file),
-    }
-    arguments = [f"--api-key={API_KEY}"]
-    config = speculative_config("draft_model", pair)
-    with running_server(
-        python,
-        pair / "target",
-        config,
-        api_servers=API_SERVERS,
-        extra_arguments=arguments,
-        extra_environment=environment,
-    ) as url:
-        yield Live(url, token_file, TOKEN)
+    folder, config = tmp_path_factory.mktemp("several"), speculative_config("draft_model", pair)
+    assert config is not None
+    with live_server(python, pair / "target", config, folder, api_servers=API_SERVERS) as live:
+        yield live
 
 
 def test_there_are_several_of_them(live: Live) -> None:
