@@ -112,6 +112,7 @@ class Sidecar:
 
     Attributes:
         frozen: Whether the operator froze changes.
+        passed_at_seconds: When the last pass was, on the server's clock.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Sidecar:
             live=live if applying else None,
             restored=restored,
         )
-        self._due = served.server.simulated_seconds
+        self._due = self.passed_at_seconds = served.server.simulated_seconds
 
     def until(self, seconds: float) -> list[Cycle]:
         """Passes until then, as `Controller.run` paces them."""
@@ -158,6 +159,7 @@ class Sidecar:
         while self._due <= seconds:
             self.served.server.advance_to(self._due)
             cycles.append(self.loop.step())
+            self.passed_at_seconds = self._due
             self._due += self.loop.pause_seconds(INTERVAL_SECONDS)
         self.served.server.advance_to(seconds)
         return cycles

@@ -196,9 +196,9 @@ def test_a_schedule_is_renewed_while_passes_go_on_also_when_nobody_sends_anythin
     assert {engine.acted.outcome for engine in engines(cycles)} == {Outcome.RENEWED}
     assert {engine.decision.reason for engine in engines(cycles)} == {Reason.IDLE}
     assert (served.told()["owner"], served.engine.schedule) == (OWNER, held)
-    served.server.advance_to(1280 + 119)  # the last pass was within ten seconds
+    served.server.advance_to(sidecar.passed_at_seconds + 119)
     assert served.engine.schedule == held
-    served.server.advance_to(1290 + 122)
+    served.server.advance_to(sidecar.passed_at_seconds + 122)
     assert (served.told()["owner"], served.engine.schedule) == (None, served.engine.launch_schedule)
 
 
@@ -236,6 +236,18 @@ def test_a_reset_by_somebody_else_is_respected_for_a_while(tmp_path: Path) -> No
     sidecar.until(300)
     assert served.told()["owner"] == OWNER
     assert abs(served.k - best_k(served)) <= 1
+
+
+def test_the_end_of_a_time_to_live_is_no_reset(tmp_path: Path) -> None:
+    """A sidecar that was held up for longer takes its schedule up again at once."""
+    sidecar = beside(PROSE, tmp_path)
+    served = sidecar.served
+    sidecar.until(100)
+    held = served.engine.schedule
+    served.server.advance_to(300)
+    assert served.told()["owner"] is None
+    sidecar.until(300)
+    assert (served.told()["owner"], served.engine.schedule) == (OWNER, held)
 
 
 def test_frozen_what_is_held_stays_held_and_nothing_changes(tmp_path: Path) -> None:
@@ -287,9 +299,24 @@ def test_to_freeze_ends_a_probe(idle: bool, tmp_path: Path) -> None:
     home = learnt.course.home
     assert sidecar.served.engine.schedule != home
     sidecar.frozen = True
-    sidecar.until(seconds + 4)
+    next_pass = next(cycles for second in range(seconds + 1, seconds + 20) if (cycles := sidecar.until(second)))
+    assert len(next_pass) == 1
     assert sidecar.served.engine.schedule == home
     assert sidecar.loop.pause_seconds(10.0) == 10.0
+
+
+def test_a_schedule_that_the_engine_ignores_is_told(tmp_path: Path) -> None:
+    """By the engine's own counters, whatever the plugin believes."""
+    sidecar = beside(PROSE, tmp_path)
+    served = sidecar.served
+    launched = served.engine.launch_schedule
+    obeys = served.engine.set_schedule
+    served.engine.set_schedule = lambda _: obeys(launched)  # type: ignore[method-assign]
+    found = [engine.control.applied for engine in engines(sidecar.until(100)) if engine.control]
+    assert served.told()["schedule"] != [list(each) for each in launched]
+    assert found[0] is None
+    assert False in found
+    assert all(applied is False for applied in found[found.index(False) :])
 
 
 # What others do.
@@ -386,6 +413,23 @@ def test_where_k_cannot_be_changed_it_says_why_and_recommends(tmp_path: Path) ->
     assert found[-1].decision.k_best == 0
 
 
+def test_a_plugin_that_does_not_answer_costs_nothing_but_the_change(tmp_path: Path) -> None:
+    """The page is judged; what is held runs out; when the plugin answers again, the schedule is back."""
+    sidecar = beside(PROSE, tmp_path)
+    served = sidecar.served
+    sidecar.until(100)
+    held = served.engine.schedule
+    served.faults[PATH] = raises(requests.ReadTimeout("no answer"))
+    cycles = sidecar.until(260)
+    assert {engine.acted.reason for engine in engines(cycles)} == {Reason.PLUGIN_UNREACHABLE}
+    assert all(cycle.failures == () for cycle in cycles)
+    assert served.engine.schedule == served.engine.launch_schedule != held
+    served.faults.clear()
+    sidecar.until(300)
+    assert served.told()["owner"] == OWNER
+    assert abs(served.k - best_k(served)) <= 1
+
+
 def test_a_long_name_of_the_owner_is_its_own(tmp_path: Path) -> None:
     """128 characters are allowed, and compared in full."""
     sidecar = beside(PROSE, tmp_path, owner="a" * 128)
@@ -470,6 +514,30 @@ def test_a_restored_sidecar_goes_on_under_the_same_owner_without_warming_up_agai
     assert found[1].acceptance.evidence_drafts > 3000
 
 
+def test_a_restored_sidecar_applies_what_ran_out_in_the_meantime(tmp_path: Path) -> None:
+    """The time to live ended while it was away."""
+    served = Served(PROSE, tmp_path)
+    first = Sidecar(served)
+    first.until(200)
+    held = served.engine.schedule
+    served.server.advance_to(400)
+    assert served.engine.schedule == served.engine.launch_schedule
+    second = Sidecar(served, restored=first.loop.learnt)
+    (engine,) = engines(second.until(401))
+    assert engine.acted.outcome is Outcome.APPLIED
+    assert served.engine.schedule == held
+
+
+def test_a_sidecar_that_forgot_everything_takes_its_schedule_over_without_a_conflict(tmp_path: Path) -> None:
+    """It is held under the same name."""
+    served = Served(PROSE, tmp_path)
+    Sidecar(served).until(200)
+    held = served.engine.schedule
+    (engine,) = engines(Sidecar(served).until(201))
+    assert engine.acted.outcome is Outcome.RENEWED
+    assert served.engine.schedule == held
+
+
 # Whatever the server does.
 
 
@@ -523,7 +591,7 @@ DONE_TO = st.sampled_from(["metrics", "plugin", "both", "nothing", "reset", "ano
 
 
 @given(st.lists(st.tuples(DONE_TO, FAULTS, st.integers(1, 130)), max_size=6), st.integers(0, 3))
-@settings(max_examples=8)
+@settings(max_examples=12)
 def test_no_pass_raises_and_control_comes_back_whatever_the_server_does(
     script: list[tuple[str, Fault, int]], seed: int
 ) -> None:

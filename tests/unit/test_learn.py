@@ -90,6 +90,15 @@ def portions(learnt: Learnt) -> tuple[Portion, ...]:
     return Known.of(learnt, sight(DRAFTED), math.inf).portions
 
 
+def test_shares_of_the_mix_add_up_to_one_the_largest_first_and_equal_ones_by_name() -> None:
+    """By the drafts that are remembered; so two passes print the same table."""
+    learnt = learn(Learnt(), sight(DRAFTED, Measured((PROSE, replace(PROSE, name="chat"), CODE), STEPS)))
+    found = portions(learnt)
+    assert [each.name for each in found] == ["code", "chat", "prose"]
+    assert sum(each.share for each in found) == pytest.approx(1.0)
+    assert [each.share for each in found] == pytest.approx([600 / 1400, 400 / 1400, 400 / 1400])
+
+
 def test_a_plugin_that_counts_no_steps_leaves_them_to_the_page() -> None:
     """An engine of which only the drafts are told still has a step time."""
     found = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE))))
