@@ -114,7 +114,7 @@ def _reliability() -> Iterator[str]:
     yield "- the engine never runs for longer than its time to live what nobody renewed;"
     yield "- every client of the model is served for as long as its engine runs, and nothing here restarts one;"
     yield "- the operator finds the fault by its reason, in log and metrics, and no other failure beside it;"
-    yield "- all is as before by itself, after as many passes as the last column says.\n"
+    yield "- all is as before by itself, after as many passes as the last column says, probes apart.\n"
     yield from _table(
         ("Fault", "What goes wrong", "Meanwhile", "What the operator sees", "Normal again"),
         (

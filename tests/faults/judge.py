@@ -78,10 +78,15 @@ def play(fault: Fault, folder: Path, learnt: bytes) -> Play:
     )
 
 
+def probing(each: Pass) -> bool:
+    """Whether another k is measured for a moment."""
+    return any(line.get("action") == "probe" for line in each.log)
+
+
 def normal(each: Pass) -> bool:
     """Whether nothing is wrong, and the engine runs what is best for it, or what is measured for a moment."""
-    controlled, probing = len(each.advice) == 1, any(line.get("action") == "probe" for line in each.log)
-    return not each.failures and (not controlled or probing or abs(each.k - each.best_k) <= 1)
+    controlled = len(each.advice) == 1
+    return not each.failures and (not controlled or probing(each) or abs(each.k - each.best_k) <= 1)
 
 
 def check_pace(play: Play) -> None:
@@ -144,6 +149,9 @@ def check_back_to_normal(play: Play) -> None:
     assert normal(play.before[-1])
     assert play.passes_until_normal <= play.fault.normal_passes
     assert len(play.after) > play.fault.normal_passes
+    at_rest = [each for each in play.after[play.fault.normal_passes :] if not probing(each)]
+    assert at_rest  # what is measured for a moment does not go on for ever
+    assert len(at_rest[-1].advice) == len(play.before[-1].advice)
 
 
 def refused(each: Pass) -> bool:
