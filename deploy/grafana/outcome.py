@@ -65,7 +65,7 @@ def _at_a_glance() -> list[Json]:
             "adaptive-k",
             "The worst state of the selected sidecars. down: does not answer. stale: no usable page of its server for "
             "ten minutes. no page: for two, or none yet, as while a model loads. cannot act: most passes failed at the "
-            "engine plugin. not applied: the engine runs another k than its schedule says. flapping: more than 12 "
+            "engine plugin. not applied: the engine runs another k than its schedule says. flapping: more than 24 "
             "changes in an hour. frozen: an operator holds k. Each but frozen and no page is an alert.",
             [query(HEALTH, "state")],
             width=5,

@@ -41,7 +41,7 @@ HEALTH: Final = f"""max(
   or
   3 + 0 * (max_over_time(adaptive_k_applied{{{ENGINE}}}[10m]) == 0)
   or
-  2 + 0 * (increase(adaptive_k_changes_total{{{ENGINE}}}[1h]) > 12)
+  2 + 0 * (increase(adaptive_k_changes_total{{{ENGINE}}}[1h]) > 24)
   or
   adaptive_k_frozen{{{ENGINE}}} == 1
   or
