@@ -83,7 +83,7 @@ class EngineCycle:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One pass over one server.
+    """One pass over one server, or over all groups of a fleet.
 
     Attributes:
         number: Passes since start, this one included.

@@ -37,7 +37,7 @@ SHORT_SHARE: Final = 0.3
 
 
 class Controller:
-    """Watches one server and says, or makes so, what k should be."""
+    """Watches one server, or the groups of a fleet, and says, or makes so, what k should be."""
 
     def __init__(
         self,

@@ -211,6 +211,8 @@ class RunOptions(RolloutOptions, FleetOptions, WatchOptions):
                 "--mode apply changes k at a server, by its plugin, and Prometheus has none: run a sidecar beside each "
                 "server, or use --mode rollout for one workload"
             )
+        if self.group_by is None:
+            raise ValueError("--group-by must name labels: own metrics would not tell the servers of a fleet apart")
         if "url" in self.model_fields_set:
             raise ValueError("give --url of one server or --prometheus-url of many, not both")
         if self.plugin_token_file is not None:
@@ -420,7 +422,8 @@ def _readable(error: ValueError) -> str:
     for problem in getattr(error, "errors", list)():
         where = ".".join(str(part) for part in problem["loc"])
         flag = f"--{where.replace('_', '-')}: " if where else ""
-        problems.append(flag + problem["msg"].removeprefix("Value error, "))
+        said = "it must be given" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        problems.append(flag + said)
     if list_field := re.search(r'field "(\w+)"', str(error)):  # pydantic-settings decodes lists before it validates
         problems.append(f"{ENV_PREFIX}{list_field[1].upper()} must be a JSON list")
     return "; ".join(problems) or str(error)

@@ -21,7 +21,7 @@ NOTHING_DRAFTED: Final = (
 
 
 def undecided(snapshot: Snapshot, reason: Reason, sentence: str) -> EngineCycle:
-    """An engine of which there is no window."""
+    """An engine about which this pass, with a window or without, does not decide."""
     decision = Decision(Action.HOLD, reason, sentence)
     return EngineCycle(
         snapshot.model_name,

@@ -24,7 +24,6 @@ WARM_UP_CHUNK_SECONDS: Final = 300.0
 """The past is fetched in pieces of this length, so that memory does not grow with it."""
 WARM_UP_STEP_SECONDS: Final = 30.0
 """Shorter windows of the past would often hold no new scrape."""
-_KEY_LABELS: Final = frozenset({"model_name", "engine"})
 
 
 def history(options: RecommendOptions | RunOptions | BacktestOptions) -> History:
@@ -61,14 +60,14 @@ def group_labels(options: RunOptions) -> tuple[str, ...]:
     Raises:
         SettingsError: One of them means something else in our own metrics.
     """
-    wanted = sorted({*(options.group_by or "").split(",")} - _KEY_LABELS - {""})
+    wanted = grouping(options).names
     taken = [each for each in wanted if each in LABELS]
     if taken:
         raise SettingsError(
             f"--group-by {taken[0]}: our own metrics use that label for something else; group by another, or have "
             "Prometheus relabel it."
         )
-    return tuple(wanted)
+    return wanted
 
 
 def learnt_before(

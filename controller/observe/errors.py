@@ -9,7 +9,8 @@ from controller.reason import Reason
 class ObserveError(Exception):
     """One sentence that names the cause and the remedy, and its `Reason`.
 
-    Raised only in `controller.observe`, caught only in `Controller.step`, where it becomes a `Cycle`.
+    Raised where something outside is read or asked; `Controller.step` makes it a `Cycle`, and a verb without a loop a
+    line on stderr.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:

@@ -103,7 +103,7 @@ class Fetcher:
             ObserveError: With the cause and the remedy.
         """
         status, headers, text = self.exchange("GET", url, {"Accept": accept})
-        _refuse_status(status, headers, url)
+        _refuse_status(status, headers, url, self._peer)
         return text
 
     def exchange(
@@ -124,7 +124,7 @@ class Fetcher:
                 ) as response,
             ):
                 if response.status_code == requests.codes.ok:
-                    _refuse_compressed(response, url)
+                    _refuse_compressed(response, url, self._peer)
                 redirects = 300 <= response.status_code < 400  # it is not followed, so its body is not read either
                 answer = b"" if redirects else b"".join(self._chunks(response, url))
             authorization = sent.get("Authorization")
@@ -218,7 +218,7 @@ def bearer(token_file: Path | None, option: str = "--token-file") -> dict[str, s
     return {"Authorization": f"Bearer {token}"}
 
 
-def _refuse_status(status: int, headers: Mapping[str, str], url: str) -> None:
+def _refuse_status(status: int, headers: Mapping[str, str], url: str, peer: Peer) -> None:
     if status == requests.codes.ok:
         return
     if 300 <= status < 400:
@@ -231,20 +231,19 @@ def _refuse_status(status: int, headers: Mapping[str, str], url: str) -> None:
     if status in (401, 403):
         raise ObserveError(
             Reason.SERVER_REFUSES,
-            f"{url} refuses access (status {status}): give a file with its token by --token-file, or check that token.",
+            f"{url} refuses access (status {status}): give a file with its token by {peer.bearer_option}, or check it.",
         )
     raise ObserveError(
         Reason.SERVER_ERROR,
-        f"{url} answered with status {status}: check that the address is vLLM's API port, path /metrics, and look "
-        "at the server's log.",
+        f"{url} answered with status {status}: check that the address is {peer.address}, and look at the server's log.",
     )
 
 
-def _refuse_compressed(response: requests.Response, url: str) -> None:
+def _refuse_compressed(response: requests.Response, url: str, peer: Peer) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         raise ObserveError(
             Reason.NOT_METRICS,
-            f"{url} answers in {plain(encoding, 20)}, although plain text was asked for: give vLLM's own address, "
-            "not that of a proxy in front.",
+            f"{url} answers in {plain(encoding, 20)}, although plain text was asked for: give {peer.name}'s own "
+            "address, not that of a proxy in front.",
         )

@@ -28,6 +28,11 @@ class Grouping:
     groups_max: int = GROUPS_MAX
     only: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels of a row's key, in its order; empty for a row an engine, whose key has all of them."""
+        return tuple(sorted({*(self.labels or ())} - _OWN))
+
     def key(self, engine: Key) -> Key:
         """The row that an engine belongs to.
 
@@ -37,13 +42,13 @@ class Grouping:
         if self.labels is None:
             return engine
         has = dict(engine[2])
-        shared = tuple((name, has.get(name, "")) for name in sorted({*self.labels} - _OWN))
+        shared = tuple((name, has.get(name, "")) for name in self.names)
         return engine[0], engine[1] if "engine" in self.labels else "", shared
 
     def check(self, servers: Iterable[Labels]) -> None:
         """Refuses a label that no server has: it is misspelt, or relabelling drops it; raises `ObserveError`."""
         there = {name for labels in servers for name, _ in labels}
-        missing = sorted({*(self.labels or ())} - _OWN - there)
+        missing = [name for name in self.names if name not in there]
         if missing and there:
             raise ObserveError(
                 Reason.LABELS_MISSING,
