@@ -31,7 +31,7 @@ from real_vllm_trace import Plan, live_through, phases
 
 CLIENTS: Final = (1, 4, 8)
 TOKENS: Final = 128
-"""Of each reply: short, so that the requests of a phase that is over are soon answered."""
+"""Mean of a reply: short, so that the requests of a phase that is over are soon answered."""
 COOLDOWN_INTERVALS: Final = 3
 STRETCH: Final = 4
 """Phases that the controller lives through at most before the fixed ks have their turn."""
@@ -68,10 +68,10 @@ def _options() -> argparse.Namespace:
     add("--api-key-file", type=Path, metavar="FILE", help="the key of the server's --api-key, if it has one")
     add("--acceptance-file", type=Path, metavar="FILE", help="what the server's synthetic plugin reads, if it has it")
     add("--clients", type=int, nargs="+", default=CLIENTS, metavar="N", help="requests in flight (default 1 4 8)")
-    add("--tokens", type=int, default=TOKENS, metavar="N", help=f"length of each reply (default {TOKENS})")
+    add("--tokens", type=int, default=TOKENS, metavar="N", help=f"mean length of a reply (default {TOKENS})")
     add("--repeats", type=int, metavar="N", help="visits of every phase, an even number (default 4; 2 if quick)")
     add("--settle-seconds", type=float, default=20.0, metavar="S", help="for the controller in a phase (default 20)")
-    add("--measure-seconds", type=float, default=1.2, metavar="S", help="of each contestant in a visit (default 1.2)")
+    add("--measure-seconds", type=float, default=3.0, metavar="S", help="of each contestant in a visit (default 3)")
     add("--interval-seconds", type=float, default=1.0, metavar="S", help="of the controller (default 1)")
     add("--keep", type=Path, metavar="FOLDER", help="a new folder for the controller's logs and its checkpoint")
     options = parser.parse_args()

@@ -30,7 +30,7 @@ class Load:
         Args:
             url: The server.
             most: The most clients ever wanted.
-            tokens: Length of each reply.
+            tokens: Mean length of a reply; each is half to one and a half of it.
             api_key: The key of `--api-key`, if the server has one.
 
         Raises:
@@ -98,13 +98,17 @@ class Load:
             return not self._over
 
     def _send(self, session: requests.Session, draws: random.Random) -> str | None:
-        """One greedy completion of a piece of text; what went wrong, or None."""
+        """One greedy completion of a piece of text; what went wrong, or None.
+
+        Lengths vary: clients whose replies are all of one length read their prompts together, for ever.
+        """
         text = draws.choice(self._texts)
+        wanted = draws.randint(self._tokens // 2, self._tokens + self._tokens // 2)
         start = draws.randrange(len(text) - PROMPT_CHARACTERS)
         body = {
             "model": self._model,
             "prompt": text[start : start + PROMPT_CHARACTERS],
-            "max_tokens": self._tokens,
+            "max_tokens": wanted,
             "temperature": 0,
             "ignore_eos": True,
         }
@@ -116,7 +120,7 @@ class Load:
             got: int = response.json()["usage"]["completion_tokens"]
         except (requests.RequestException, ValueError, KeyError) as error:
             return repr(error)
-        return None if got == self._tokens else f"{got} tokens instead of {self._tokens}"
+        return None if got == wanted else f"{got} tokens instead of {wanted}"
 
 
 def _texts() -> list[str]:

@@ -1,6 +1,7 @@
 """A trace of traffic, lived through by the controller and by every fixed k in turn."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from real_vllm_server import Server
 
 ACCEPTANCE: Final = {"0.95": (0.95,), "0.3/0.1": (0.3, 0.1), "0.05": (0.05,)}
 """Probability that a draft is accepted, given that those before it were, by position; the last one goes on."""
+RAMP_SECONDS: Final = 1.0
+"""After a change of load: clients that begin together read their prompts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ def _enter(phase: Phase, server: Server, load: Load) -> None:
     if phase.rates is not None:
         server.accept(phase.rates)
     load.clients(phase.clients)
+    time.sleep(RAMP_SECONDS)
 
 
 def _adaptive(plan: Plan, server: Server, load: Load, phase: Phase) -> tuple[float, float]:

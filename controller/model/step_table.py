@@ -24,7 +24,8 @@ K0_CELL: Final = 0.05
 """Mean drafts per request-step below which a cell counts as a measurement of k=0."""
 PROMPT_WEIGHT: Final = 0.5
 """Steps beside prompts weigh less: their length varies with the prompts, of which only the mean is known."""
-_NEAR: Final = 1.5
+NEAR: Final = 1.5
+"""Loads within this factor of each other are alike."""
 _OUTLIER_SIGMAS: Final = 4.0
 """A window further from its cell than this counts for less, the less the further: one stall is not a slower machine."""
 
@@ -125,7 +126,7 @@ class StepTable:
 
         It was when a cell lies within 1.5x of the load, at the same drafts per request-step.
         """
-        near = [cell.drafts for cell in self.cells if cell.here and 1 / _NEAR <= cell.batch / batch <= _NEAR]
+        near = [cell.drafts for cell in self.cells if cell.here and 1 / NEAR <= cell.batch / batch <= NEAR]
         return tuple(any(abs(seen - each) <= K0_CELL for seen in near) for each in drafts)
 
 

@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.model.drafter import Drafter, LogNormal
-from controller.model.step_table import StepTable
+from controller.model.step_table import K0_CELL, NEAR, StepTable
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 FIXED_SECONDS: Final = LogNormal(0.012, 2.0)
 SATURATION_TOKENS: Final = LogNormal(100.0, 1.5)
@@ -61,6 +62,8 @@ PARAMETERS: Final = (
 )  # fmt: skip
 IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
+_SAME_BATCH: Final = DISCREPANCY**2 * math.exp(-math.log(NEAR) / BATCH_REACH)
+_SAME_DRAFTS: Final = math.exp(-K0_CELL / DRAFT_REACH)
 _NEWTON_STEPS: Final = 20
 _ENOUGH: Final = 0.05
 """The search ends when a step improves the loss, in units of variances, by less: a fraction of a sigma is left."""
@@ -87,10 +90,12 @@ class StepGrid:
     Attributes:
         log_seconds: Posterior mean of ln t.
         contrast_variance: Posterior variance of ln(t(k) / t(last k)): what both share cancels.
+        measured: Whether a cell lies within 1.5x of the batch, at the same drafts per request-step.
     """
 
     log_seconds: Floats
     contrast_variance: Floats
+    measured: Bools
 
 
 class StepTime:
@@ -148,6 +153,7 @@ class StepTime:
         return StepGrid(
             log_seconds=curve + (near * self._weights) @ nearby.T,
             contrast_variance=self._variance(apart, near, nearby - nearby[-1], slopes - slopes[:, -1:]),
+            measured=np.asarray(((near >= _SAME_BATCH)[:, None, :] & (nearby >= _SAME_DRAFTS)).any(axis=2)),
         )
 
     def variance(

@@ -1,8 +1,9 @@
-"""For tests only: a vLLM server on CPU whose acceptance a file sets while it runs. Never shipped.
+"""For tests and benchmarks only: a vLLM server whose acceptance a file sets while it runs. Never shipped.
 
-vLLM accepts drafts at stated rates with `rejection_sample_method: synthetic`, but its CPU build refuses that. This
-plugin does there what vLLM's Triton kernel does elsewhere, with the same random numbers, which come from vLLM's
-`--seed`, and takes the rates from a file that may be replaced at any time:
+vLLM accepts drafts at stated rates with `rejection_sample_method: synthetic`. This plugin takes the rates from a file
+that may be replaced at any time. On a GPU they go into the tensor that vLLM's kernels read, of the V1 or the V2 runner.
+The CPU build refuses that method: there the plugin does what the kernel does elsewhere, with the same random numbers,
+which come from vLLM's `--seed`. The file says
 
     {"rates": [0.3, 0.1]}
 
@@ -62,13 +63,49 @@ def rates_of(text: str, positions: int) -> tuple[float, ...]:
 
 
 def register() -> None:
-    """Replace the CPU build's greedy kernel by one that knows synthetic acceptance; a second call changes nothing."""
+    """Make this process's rejection sampling follow the file; a second call changes nothing."""
+    from vllm.platforms import current_platform  # noqa: PLC0415  # vLLM imports this module before it is ready
+
+    rates = LiveRates(Path(os.environ[FILE_VARIABLE]))
+    if not current_platform.is_cpu():
+        _follow_on_gpu(rates)
+        return
     from vllm.utils import cpu_triton_utils  # noqa: PLC0415  # vLLM imports it only where there is no Triton
 
     kernel = cpu_triton_utils._rejection_greedy_sample_kernel_impl
     if not hasattr(kernel, "__wrapped__"):
-        rates = LiveRates(Path(os.environ[FILE_VARIABLE]))
         cpu_triton_utils._rejection_greedy_sample_kernel_impl = with_synthetic_acceptance(kernel, rates)
+
+
+def _follow_on_gpu(rates: LiveRates) -> None:
+    """The samplers of both runners hold their rates in an attribute of one name."""
+    from vllm.v1.sample import rejection_sampler as v1  # noqa: PLC0415
+    from vllm.v1.worker.gpu.spec_decode import rejection_sampler as v2  # noqa: PLC0415
+
+    for sampler, name in ((v1.RejectionSampler, "forward"), (v2.RejectionSampler, "__call__")):
+        method = getattr(sampler, name)
+        if not hasattr(method, "__wrapped__"):
+            setattr(sampler, name, following(method, rates))
+
+
+def following(method: Callable[..., Any], live: LiveRates) -> Callable[..., Any]:
+    """A sampler's method that first brings its object's rates up to date; the device is asked only for a change."""
+    launched: list[float] = []
+    in_force: Sequence[float] | None = None
+
+    @wraps(method)
+    def sample(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal launched, in_force
+        held = self.synthetic_conditional_rates
+        if held is not None:
+            launched = launched or held.tolist()
+            wanted = live.now(launched)
+            if wanted is not in_force:
+                held.copy_(held.new_tensor(wanted))
+                in_force = wanted
+        return method(self, *args, **kwargs)
+
+    return sample
 
 
 def with_synthetic_acceptance(kernel: Callable[..., None], live: LiveRates) -> Callable[..., None]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -65,11 +65,24 @@ def test_bounds_surround_their_value_and_tokens_stay_in_range(alpha: float, refe
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.floats(0.005, 0.2)), min_size=1, max_size=9), st.floats(1, 64))
-def test_another_draft_never_makes_a_step_shorter(measured: list[tuple[int, float]], batch: float) -> None:
-    """Whatever was measured, contradictions included, the priced step time does not fall with k."""
+def test_another_draft_makes_a_step_shorter_only_where_it_was_measured(
+    measured: list[tuple[int, float]], batch: float
+) -> None:
+    """Whatever was measured, contradictions included, the priced step time falls with k at a measured k alone."""
     cells = tuple(Cell(8.0, float(k), float(k > 0), math.log(seconds), 5.0) for k, seconds in dict(measured).items())
-    steps = [score.step_seconds for score in market(0.6, cells, drafts=1000).prices([batch], 4.0).scores(0)]
-    assert all(np.diff(steps) >= -1e-12)
+    scores = market(0.6, cells, drafts=1000).prices([batch], 4.0).scores(0)
+    for before, score in pairwise(scores):
+        assert score.step_measured or score.step_seconds >= before.step_seconds * (1 - 1e-12)
+
+
+def test_a_k_that_fits_a_captured_graph_is_worth_what_was_measured_beside_one_that_does_not() -> None:
+    """As on an H100 at batch 32: k=2 took 37.2 ms, for want of a graph, and k=3 11.7 ms."""
+    grid = {0: 8.86, 1: 10.98, 2: 37.23, 3: 11.67, 4: 33.98}
+    cells = tuple(Cell(32.0, float(k), float(k > 0), math.log(ms / 1e3), 30.0) for k, ms in grid.items())
+    scores = market(0.8, cells, k=4).prices([32.0], 1.0).scores(0)
+    for k, ms in grid.items():
+        assert scores[k].step_seconds == pytest.approx(ms / 1e3, rel=0.1)
+    assert max(scores, key=lambda score: score.tokens_per_second).k == 3
 
 
 def test_between_two_whole_k_the_server_runs_a_mixture() -> None:
