@@ -3,15 +3,24 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from controller.commands.exit_codes import OK
 from controller.commands.wiring import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
 from controller.files import DOCUMENT_BYTES_MAX, text_of
-from controller.model.drafter import FIXED_K
+from controller.model.drafter import FIXED_K, Method
 from controller.settings import LaunchConfigOptions, SettingsError
+
+DRAFTERS: Final = frozenset({Method.DRAFT_MODEL, Method.EAGLE, Method.EAGLE3, Method.MTP})
+"""Drafters whose own steps the V2 runner captures."""
+BROKEN: Final = (
+    "vLLM 0.26 to 0.31 ends while it starts with this schedule on the V2 runner (ZeroDivisionError in "
+    "cudagraph_utils.py): run 0.32 or later, or set VLLM_USE_V2_MODEL_RUNNER=0."
+)
+"""Seen with 0.26 on an H100. Its graphs for drafting are sized k - k_max + 1, which is 0 for k one below k_max; so they
+are, by their source, up to 0.31."""
 
 
 def launch_config(options: LaunchConfigOptions) -> int:
@@ -31,11 +40,12 @@ def launch_config(options: LaunchConfigOptions) -> int:
         config["model"] = options.model
     config["num_speculative_tokens"] = options.k_max
     config["num_speculative_tokens_per_batch_size"] = [list(each) for each in schedule]
+    broken = f"{BROKEN}\n" if options.method in DRAFTERS else ""
     say(
         f"Every k from 0 to {options.k_max} occurs for some batch size up to {options.max_num_seqs}, so that vLLM "
         "captures CUDA graphs for each; the single batch sizes near the top are there for that alone.\n"
         "On the V1 runner any schedule forces piecewise graphs: measure throughput before and after.\n"
-        "Start vLLM with:"
+        f"{broken}Start vLLM with:"
     )
     print(f"--speculative-config {shlex.quote(json.dumps(config))} --max-num-seqs {options.max_num_seqs}")
     return OK

@@ -98,3 +98,9 @@ def test_a_file_without_one_schedule_is_refused(content: str, command: Command, 
     said = command("launch-config", "--method", "eagle", "--recommendation", saved(content, "found.json"))
     assert said.code == USAGE
     assert "found.json" in said.err
+
+
+@pytest.mark.parametrize(("method", "told"), [("eagle", True), ("draft_model", True), ("ngram", False)])
+def test_versions_of_vllm_that_end_with_such_a_schedule_are_named(method: str, told: bool, command: Command) -> None:
+    """Only where a model drafts: the V2 runner of 0.26 to 0.31 sizes that model's graphs to nothing."""
+    assert ("vLLM 0.26 to 0.31" in command("launch-config", "--method", method).err) is told
