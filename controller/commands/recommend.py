@@ -8,6 +8,7 @@ from typing import Final
 
 from controller.clock import Clock, SystemClock
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
+from controller.commands.side_by_side import judged
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
 from controller.decide.decision import Action
@@ -27,6 +28,8 @@ FLEET_SECONDS: Final = 300.0
 """How far back a store is asked: a window holds many scrapes, which are 15 to 60 s apart."""
 TOLD_MAX: Final = 10
 """Failures that are told beside the answer; a fleet may have many, and its table names them all."""
+INDENTED_MAX: Final = 50
+"""Rows up to which JSON is laid out for reading: for a thousand that takes longer than to judge them."""
 NOT_ENOUGH: Final = frozenset(
     {
         Reason.WARMING_UP,
@@ -46,15 +49,10 @@ def recommend(options: RecommendOptions) -> int:
     except ObserveError as error:
         say(f"controller recommend: {error.message}")
         return FAILED
-    loop = controller(options, source, clock)
-    cycle = loop.step()
-    windows = max(1, len(options.source) - 1)
-    for _ in range(windows):
-        if cycle.failure is not None or _without_speculation(cycle):
-            break
-        if options.url:
-            _watch(options.window_seconds or WATCH_SECONDS, clock)
-        cycle = loop.step()
+    if options.prometheus_url:
+        cycle = judged(source, lambda part: controller(options, part, clock))
+    else:
+        cycle = _watched(options, source, clock)
     for failure in (*cycle.failures, *cycle.notes)[:TOLD_MAX]:
         say(f"controller recommend: {failure.message}")
     answer = _written(cycle, options)
@@ -63,6 +61,19 @@ def recommend(options: RecommendOptions) -> int:
     if options.output is Output.CONFIG:
         _explain_missing_config(cycle)
     return _exit_code(cycle, tell_change=options.exit_code)
+
+
+def _watched(options: RecommendOptions, source: MetricsSource, clock: Clock) -> Cycle:
+    """Pass after pass over one server, or over the pages that were saved of it."""
+    loop = controller(options, source, clock)
+    cycle = loop.step()
+    for _ in range(max(1, len(options.source) - 1)):
+        if cycle.failure is not None or _without_speculation(cycle):
+            break
+        if options.url:
+            _watch(options.window_seconds or WATCH_SECONDS, clock)
+        cycle = loop.step()
+    return cycle
 
 
 def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
@@ -97,7 +108,8 @@ def _watch(seconds: float, clock: Clock) -> None:
 def _written(cycle: Cycle, options: RecommendOptions) -> str:
     match options.output:
         case Output.JSON:
-            return json.dumps(document(_in_order(cycle, options)), indent=2)
+            indent = 2 if len(cycle.engines) <= INDENTED_MAX else None
+            return json.dumps(document(_in_order(cycle, options)), indent=indent)
         case Output.YAML:
             import yaml  # noqa: PLC0415  # only here
 

@@ -4,7 +4,7 @@ A value that is not known is null, never 0. `controller schema` prints the JSON 
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from importlib.resources import files
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from controller.report.stake import stake, totals
 
 VERSION: Final = 1
 """Raised when a key changes its meaning or disappears; new keys do not raise it."""
+_SCORED: Final = tuple(each.name for each in fields(Score) if each.name not in ("tokens_observed", "step_measured"))
 
 
 def document(cycle: Cycle) -> dict[str, Any]:
@@ -196,8 +197,7 @@ def _window(engine: EngineCycle) -> dict[str, Any] | None:
 
 
 def _score(score: Score) -> dict[str, Any]:
-    values = asdict(score)
-    del values["tokens_observed"], values["step_measured"]
+    values = {name: getattr(score, name) for name in _SCORED}
     return values | {"tokens_origin": tokens_origin(score), "step_origin": step_origin(score)}
 
 

@@ -1,6 +1,7 @@
 """`controller recommend --prometheus-url`: many servers, one line each, the most to gain first."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from loopback import unused_port
 from pages import CREATED, after, page, snapshot
 from store_double import StoreDouble, serving
 
+from controller.commands import side_by_side
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAGE
 from controller.reason import Reason
 
@@ -178,3 +180,22 @@ def test_the_schema_knows_every_reason(command: Command) -> None:
     assert set(found["properties"]["errors"]["items"]["properties"]["reason"]["enum"]) == {
         each.value for each in Reason
     }
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_rows_that_are_judged_by_several_processes_are_judged_alike(
+    killed: bool, url: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row, the order, the totals; a process that is killed leaves its rows to this one."""
+    alone = document(command, "--prometheus-url", url)
+    monkeypatch.setattr(side_by_side, "WORTH_IT_ROWS", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+    if killed:
+        monkeypatch.setattr(side_by_side, "_tell", lambda *_: os._exit(9))
+    begun: list[object] = []
+    monkeypatch.setattr(
+        side_by_side, "_begun", lambda *part, begin=side_by_side._begun: begun.append(1) or begin(*part)
+    )
+    shared = document(command, "--prometheus-url", url)
+    assert len(begun) == 2
+    assert shared == alone

@@ -1,8 +1,9 @@
 """The test-only plugin that sets acceptance: what its file may say, and how a draft is judged by it."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -67,3 +68,38 @@ def test_a_replaced_file_is_read_and_a_broken_one_leaves_what_held(tmp_path: Pat
         fresh.write_text(text, "utf-8")
         fresh.replace(file)
         assert live.now(launched) == expected
+
+
+class _Rates(list[float]):
+    """What stands for the tensor on the device, counting how often it is written."""
+
+    written = 0
+
+    def tolist(self) -> list[float]:
+        """As a tensor does."""
+        return list(self)
+
+    def new_tensor(self, values: Sequence[float]) -> list[float]:
+        """As a tensor does."""
+        return list(values)
+
+    def copy_(self, values: list[float]) -> None:
+        """As a tensor does: in place, since kernels hold its address."""
+        self.written += 1
+        self[:] = values
+
+
+def test_on_a_gpu_the_samplers_own_rates_are_overwritten_in_place_when_the_file_changes(tmp_path: Path) -> None:
+    """Once for each change and not in each step; a sampler without synthetic acceptance is left alone."""
+    file = tmp_path / "acceptance.json"
+    sampler = SimpleNamespace(synthetic_conditional_rates=_Rates([0.9, 0.8]))
+    sample = plugin.following(lambda _sampler, value: value, plugin.LiveRates(file))
+    assert [sample(sampler, step) for step in range(3)] == [0, 1, 2]
+    file.write_text('{"rates": [0.3]}', "utf-8")
+    held = sampler.synthetic_conditional_rates
+    before = held.written
+    for step in range(3):
+        sample(sampler, step)
+    assert held is sampler.synthetic_conditional_rates
+    assert (list(held), held.written - before) == ([0.3, 0.3], 1)
+    assert sample(SimpleNamespace(synthetic_conditional_rates=None), 7) == 7
