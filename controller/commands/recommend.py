@@ -8,7 +8,6 @@ from typing import Final
 
 from controller.clock import Clock, SystemClock
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
-from controller.commands.side_by_side import judged
 from controller.commands.wiring import controller, say
 from controller.cycle import Cycle
 from controller.decide.decision import Action
@@ -50,6 +49,8 @@ def recommend(options: RecommendOptions) -> int:
         say(f"controller recommend: {error.message}")
         return FAILED
     if options.prometheus_url:
+        from controller.commands.side_by_side import judged  # noqa: PLC0415  # only where there is a store
+
         cycle = judged(source, lambda part: controller(options, part, clock))
     else:
         cycle = _watched(options, source, clock)

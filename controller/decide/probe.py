@@ -15,6 +15,9 @@ from controller.reason import Reason
 
 PROBE_WINDOWS: Final = 6
 """A probe from which nothing more is expected ends after this many windows."""
+LONGEST_WINDOWS: Final = 12
+"""A probe that is still not clear after so many makes room for what it is compared with: that ran too little, or long
+ago, and no number of windows of the other k makes it better known. It may begin again in the next pass."""
 PROVING_WINDOWS: Final = 3
 """A probe that ran this long becomes a change when its gain clears the minimum and its lower bound shows no loss worth
 the name; the review that follows looks at what it really brings."""
@@ -61,7 +64,8 @@ def proceed(
         return _proven(base, course, score, home_k, moment, settings)
     broke = (course.account.seconds or 0.0) <= 0.0
     undecided = (windows >= PROBE_WINDOWS and not gainful) or broke  # to stay where more is expected costs nothing
-    if not (hopeless or undecided or elsewhere or under_pressure(moment, settings)):
+    over = windows >= LONGEST_WINDOWS
+    if not (hopeless or undecided or over or elsewhere or under_pressure(moment, settings)):
         return _measuring(base, course, score, home_k), replace(course, probe=replace(probe, windows=windows))
     gain = Bounded(score.gain_ratio, score.gain_low, score.gain_high)
     decision = replace(
@@ -70,7 +74,7 @@ def proceed(
         schedule=course.home,
         sentence=(
             f"k={probe.k} ran for {windows} window{'s' * (windows > 1)} and yields {percent(gain)} over k={home_k}: "
-            f"not enough to change. Back to k={home_k}."
+            f"{'not clear yet' if gainful else 'not enough to change'}. Back to k={home_k}."
         ),
     )
     bars = course.bars

@@ -13,7 +13,7 @@ from controller.decide.decision import Action, Bounded, Decision, Schedule
 from controller.decide.explore import Account
 from controller.decide.moment import QUIET_REQUESTS
 from controller.decide.ownership import found, was_reset
-from controller.decide.probe import PROBE_WINDOWS, PROVING_WINDOWS
+from controller.decide.probe import LONGEST_WINDOWS, PROBE_WINDOWS, PROVING_WINDOWS
 from controller.decide.review import ENOUGH_WINDOWS, RECENT_WINDOWS, Change, Realised, Verdict
 from controller.decide.schedule import k_at
 from controller.decide.steer import frozen, steer, stood_down
@@ -346,10 +346,21 @@ def test_an_undecided_probe_goes_on_and_counts_its_windows() -> None:
 
 def test_a_probe_that_is_expected_to_gain_may_go_on() -> None:
     """To stay where more is expected costs nothing."""
-    course = probing(windows_run=PROBE_WINDOWS * 3)
+    course = probing(windows_run=PROBE_WINDOWS)
     decision, after = steered(holding(course, {5: (1.1, 0.8, 1.4)}), course)
     assert decision.action is Action.PROBE
-    assert after.probe == Probe(5, LOAD, PROBE_WINDOWS * 3 + 1)
+    assert after.probe == Probe(5, LOAD, PROBE_WINDOWS + 1)
+
+
+def test_a_probe_that_stays_unclear_ends_for_what_it_is_compared_with_and_may_begin_again() -> None:
+    """The k at home ran too little to be compared with: more windows of the other one would not help."""
+    course = probing(windows_run=LONGEST_WINDOWS - 1)
+    promise = {5: (1.1, 0.8, 1.4)}
+    decision, after = steered(holding(course, promise), course)
+    assert (decision.action, decision.reason, after.probe, after.bars) == (Action.HOLD, Reason.PROBE_ENDED, None, ())
+    assert "not clear yet" in decision.sentence
+    decision, again = steered(holding(after, promise), after)
+    assert (decision.action, again.probe) == (Action.PROBE, Probe(5, LOAD))
 
 
 HOPELESS = {"cannot clear the minimum": (1.0, 0.98, 1.02), "is expected to lose": (0.99, 0.9, 1.2)}
