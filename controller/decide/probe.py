@@ -64,7 +64,7 @@ def proceed(
         return _proven(base, course, score, home_k, moment, settings)
     broke = (course.account.seconds or 0.0) <= 0.0
     undecided = (windows >= PROBE_WINDOWS and not gainful) or broke  # to stay where more is expected costs nothing
-    over = windows >= LONGEST_WINDOWS
+    over = windows >= LONGEST_WINDOWS and score.step_measured  # an engine that ignores it is told of, not probed anew
     if not (hopeless or undecided or over or elsewhere or under_pressure(moment, settings)):
         return _measuring(base, course, score, home_k), replace(course, probe=replace(probe, windows=windows))
     gain = Bounded(score.gain_ratio, score.gain_low, score.gain_high)

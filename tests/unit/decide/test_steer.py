@@ -363,6 +363,15 @@ def test_a_probe_that_stays_unclear_ends_for_what_it_is_compared_with_and_may_be
     assert (decision.action, again.probe) == (Action.PROBE, Probe(5, LOAD))
 
 
+def test_a_probe_that_the_engine_does_not_run_is_not_begun_anew_for_being_unclear() -> None:
+    """Its step was never measured: that the schedule is not applied stays told, without a break."""
+    course = probing(windows_run=LONGEST_WINDOWS * 3)
+    base = holding(course, {5: (1.1, 0.8, 1.4)})
+    base = replace(base, scores=tuple(replace(score, step_measured=False) for score in base.scores))
+    decision, after = steered(base, course)
+    assert (decision.action, after.probe) == (Action.PROBE, Probe(5, LOAD, LONGEST_WINDOWS * 3 + 1))
+
+
 HOPELESS = {"cannot clear the minimum": (1.0, 0.98, 1.02), "is expected to lose": (0.99, 0.9, 1.2)}
 
 
