@@ -105,7 +105,7 @@ FAULTS: Final = (
         lasts_seconds=65,
         meanwhile=Meanwhile.ANOTHER,
         sees=(Reason.SERVER_RESTARTED,),
-        normal_passes=3,
+        normal_passes=4,
     ),
     Fault(
         name="server: without speculation",
