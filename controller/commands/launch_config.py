@@ -16,8 +16,8 @@ from controller.settings import LaunchConfigOptions, SettingsError
 DRAFTERS: Final = frozenset({Method.DRAFT_MODEL, Method.EAGLE, Method.EAGLE3, Method.MTP})
 """Drafters whose own steps the V2 runner captures."""
 BROKEN: Final = (
-    "vLLM 0.26 to 0.31 ends while it starts with this schedule on the V2 runner (ZeroDivisionError in "
-    "cudagraph_utils.py): run 0.32 or later, or set VLLM_USE_V2_MODEL_RUNNER=0."
+    "vLLM 0.26 to 0.31 (seen with 0.26; the others by their source) ends while it starts with this schedule on the V2 "
+    "runner with full CUDA graphs, by a ZeroDivisionError: run 0.32 or later, or set VLLM_USE_V2_MODEL_RUNNER=0."
 )
 """Seen with 0.26 on an H100. Its graphs for drafting are sized k - k_max + 1, which is 0 for k one below k_max; so they
 are, by their source, up to 0.31."""

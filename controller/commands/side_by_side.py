@@ -3,8 +3,9 @@
 import gc
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Final
@@ -102,7 +103,9 @@ def _begun(loop: Callable[[MetricsSource], Controller], part: Sequence[Reading])
 
 
 def _tell(pipe: Connection, loop: Callable[[MetricsSource], Controller], part: Sequence[Reading]) -> None:
-    pipe.send(_last(loop, part))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the other process's business
+    with suppress(BrokenPipeError):
+        pipe.send(_last(loop, part))
 
 
 def _told(pipe: Connection) -> Cycle | None:

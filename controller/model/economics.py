@@ -193,7 +193,7 @@ class Market:
 def _rising(log_seconds: Floats, measured: Bools) -> Floats:
     """Steps by (batch, k) such that another draft makes none shorter, but where it was measured that it does.
 
-    With CUDA graphs it can: a k whose batch fits a captured graph takes half the time of a smaller one that does not.
+    It was, on an H100 with few captured CUDA graphs: 37 ms at k=2 and a batch of 32, 12 at k=3.
     """
     found = log_seconds.copy()
     for k in range(1, found.shape[1]):

@@ -64,6 +64,7 @@ IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
 _SAME_BATCH: Final = DISCREPANCY**2 * math.exp(-math.log(NEAR) / BATCH_REACH)
 _SAME_DRAFTS: Final = math.exp(-K0_CELL / DRAFT_REACH)
+"""What `StepTable.measured` calls measured, in terms of the covariances that are at hand."""
 _NEWTON_STEPS: Final = 20
 _ENOUGH: Final = 0.05
 """The search ends when a step improves the loss, in units of variances, by less: a fraction of a sigma is left."""

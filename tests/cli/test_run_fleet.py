@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -128,3 +129,12 @@ def test_a_use_that_makes_no_sense_is_refused(command: Command, case: str) -> No
     said = command("run", *USES[case])
     assert (said.code, said.out) == (USAGE, "")
     assert "--" in said.err
+
+
+def test_rows_without_labels_of_their_own_are_refused(command: Command, tmp_path: Path) -> None:
+    """A file can say null, which for `recommend` is a row a server."""
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("prometheus-url: http://p\ngroup-by: null\n", "utf-8")
+    said = command("run", "--config", settings)
+    assert (said.code, said.out) == (USAGE, "")
+    assert "--group-by must name labels" in said.err
