@@ -7,15 +7,15 @@ A page carries thousands of lines; only those of the wanted samples are given to
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Final
-
-from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
+from typing import TYPE_CHECKING, Final
 
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Labels, Snapshot
 from controller.plain import plain
 from controller.reason import Reason
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 SPECULATION: Final = {
     "spec_decode_num_drafts_total": "drafts",
@@ -83,6 +83,8 @@ def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...
     Raises:
         ObserveError: The page is empty, cut, not a metrics page, not vLLM's, or holds an impossible value.
     """
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415  # a store needs no parser
+
     _refuse_other_pages(text)
     lines = "\n".join(_WANTED_LINE.findall(text)) + "\n"
     try:
@@ -94,7 +96,7 @@ def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...
         ) from error
 
 
-def snapshots(families: Iterable[Metric], at_seconds: float | None) -> tuple[Snapshot, ...]:
+def snapshots(families: "Iterable[Metric]", at_seconds: float | None) -> tuple[Snapshot, ...]:
     """The same from families already parsed; `read_page` equals this over a full parse of the page."""
     found: dict[tuple[str, str], dict[Sample, float]] = defaultdict(dict)
     for family in families:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from store_double import URL, StoreDouble
 
 from controller.observe.errors import ObserveError
 from controller.observe.http import Fetcher
-from controller.observe.prometheus.client import PROMETHEUS, Access, Client
+from controller.observe.prometheus.client import PROMETHEUS, Access, Answer, Client
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.history import History
 from controller.observe.prometheus.source import LiveSource
@@ -67,6 +69,39 @@ def test_the_number_of_queries_does_not_grow_with_the_fleet(store: StoreDouble) 
     many = store.history().read(NOW - 60, NOW)
     assert len(many.tracks) == 22
     assert few == many.queries == 5
+
+
+def test_the_next_query_is_asked_before_an_answer_is_read_and_no_two_at_once(
+    store: StoreDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store works while the answer before is taken apart; and it is asked one thing at a time."""
+    asking, seen = threading.Lock(), []
+
+    def alone(_: dict[str, str]) -> None:
+        assert asking.acquire(blocking=False)
+        time.sleep(0.01)  # so that another query would be met
+        asking.release()
+
+    def read(client: Client, fetched: str) -> Answer:
+        until = time.monotonic() + 5
+        while len(store.forms) == len(seen) + 1 < 5 and time.monotonic() < until:
+            time.sleep(0.001)
+        seen.append(len(store.forms))
+        return really(client, fetched)
+
+    store.fails, really = alone, Client.read
+    monkeypatch.setattr(Client, "read", read)
+    assert len(store.history().read(NOW - 60, NOW).tracks) == 2
+    assert seen == [2, 3, 4, 5, 5]
+
+
+def test_an_answer_that_cannot_be_read_leaves_no_query_behind(store: StoreDouble) -> None:
+    """The session carries one at a time: whoever asks again must not meet the one that was asked ahead."""
+    store.fails = lambda _: (200, "{}") if len(store.forms) == 1 else time.sleep(0.05)
+    with pytest.raises(ObserveError):
+        store.history().read(NOW - 60, NOW)
+    assert len(store.forms) == 2
+    assert not [each for each in threading.enumerate() if each.name == "beside"]
 
 
 def test_credentials_come_from_files_and_go_with_every_query(tmp_path: Path, store: StoreDouble) -> None:

@@ -115,9 +115,9 @@ class Client:
 
     def now(self) -> float:
         """The store's own clock, in Unix seconds: ours may differ."""
-        _, found, _ = self._ask("time()", None)
+        _, found, _ = self._data(self.fetch("time()", None))
         try:
-            return float(found["result"][0])
+            return float(found[0])
         except (TypeError, ValueError, LookupError) as error:
             raise self._bad("time() has no result") from error
 
@@ -127,17 +127,22 @@ class Client:
         Raises:
             ObserveError: With the cause and the remedy.
         """
-        kind, found, size = self._ask(expression, at_unix_seconds)
+        return self.read(self.fetch(expression, at_unix_seconds))
+
+    def read(self, fetched: str) -> Answer:
+        """The series in what `fetch` gave; raises as `query`."""
+        kind, result, warnings = self._data(fetched)
         points = {"matrix": "values", "vector": "value"}.get(kind)
         if points is None:
             raise self._bad(f"the result is of the type {plain(kind, 20)}")
         try:
-            series = tuple(_series(each["metric"], each[points], points) for each in found["result"])
+            series = tuple(_series(each["metric"], each[points], points) for each in result)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise self._bad("a series is not as documented") from error
-        return Answer(series, found["warnings"], size)
+        return Answer(series, warnings, len(fetched))
 
-    def _ask(self, expression: str, at_unix_seconds: float | None) -> tuple[str, dict[str, Any], int]:
+    def fetch(self, expression: str, at_unix_seconds: float | None) -> str:
+        """The store's answer to an instant query, not read yet; raises as `query`."""
         form = {"query": expression, "timeout": self._timeout}
         if at_unix_seconds is not None:
             form["time"] = f"{at_unix_seconds:.3f}"
@@ -148,13 +153,17 @@ class Client:
             raise ObserveError(_UNANSWERED.get(error.reason, error.reason), error.message) from error
         if status != 200:
             raise self._refusal(status, text)
+        return text
+
+    def _data(self, fetched: str) -> tuple[str, Any, tuple[str, ...]]:
+        """The type of the result, the result and the warnings."""
         try:
-            document = json.loads(text)
+            document = json.loads(fetched)
             data = document["data"]
             warnings = tuple(plain(str(each), 200) for each in document.get("warnings") or ())[:WARNINGS_MAX]
-            return str(data["resultType"]), {"result": data["result"], "warnings": warnings}, len(text)
+            return str(data["resultType"]), data["result"], warnings
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise self._bad(f"it begins '{plain(text, 40)}'") from error
+            raise self._bad(f"it begins '{plain(fetched, 40)}'") from error
 
     def _refusal(self, status: int, text: str) -> ObserveError:
         """Why the store said no."""
@@ -211,12 +220,10 @@ def query_url(url: str) -> str:
 
 
 def _series(labels: Any, points: Any, kind: str) -> Series:
-    pairs = [points] if kind == "value" else points
-    return Series(
-        {str(name): str(value) for name, value in labels.items()},
-        np.array([time for time, _ in pairs], float),
-        np.array([float(value) for _, value in pairs], float),
-    )
+    times, values = zip(*([points] if kind == "value" else points), strict=True)
+    if {*map(type, labels.values())} - {str}:
+        raise TypeError("a label that is no text")
+    return Series(labels, np.array(times, float), np.array([*map(float, values)]))
 
 
 def _said(text: str) -> str:

@@ -1,11 +1,13 @@
 """What a store of metrics holds of the servers that match, over a span of time: a few queries, however many servers."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from controller.observe.errors import ObserveError
+from controller.observe.prometheus.beside import begun
 from controller.observe.prometheus.client import Answer, Client, Floats, Series
 from controller.observe.prometheus.selector import inventory, newest, ranged
 from controller.observe.prometheus.track import Track, track
@@ -71,22 +73,39 @@ class History:
             ObserveError: With the cause and the remedy.
         """
         joined, partial, queries, size = Joined(), "", 0, 0
-        for names in _QUERIES:
-            for answer in self._answers(names, since_unix_seconds, until_unix_seconds):
-                queries, size = queries + 1, size + answer.size_bytes
-                partial = partial or "; ".join(answer.warnings)
-                joined.take(answer.series)
+        for answer in self._answers(since_unix_seconds, until_unix_seconds):
+            queries, size = queries + 1, size + answer.size_bytes
+            partial = partial or "; ".join(answer.warnings)
+            joined.take(answer.series)
         return Span(joined.tracks(), partial, queries, size, joined.nameless)
 
-    def _answers(self, names: tuple[str, ...], since: float, until: float) -> Iterator[Answer]:
-        try:
-            yield self._client.query(ranged(names, self._match, until - since), until)
-        except ObserveError as error:
-            if error.reason is not Reason.STORE_LIMIT or until - since < 2 * SPLIT_SECONDS:
+    def _answers(self, since: float, until: float) -> Iterator[Answer]:
+        """The answer to each query; while one is read, the store works on the next, and on no other."""
+        asked = deque((names, since, until) for names in _QUERIES)
+        coming: Callable[[], str] | None = begun(lambda: self._fetched(asked))
+        while coming is not None:
+            fetched = coming()
+            coming = begun(lambda: self._fetched(asked)) if asked else None
+            try:
+                answer = self._client.read(fetched)
+            except ObserveError:
+                if coming is not None:  # whoever asks again finds nobody asking
+                    with suppress(ObserveError):
+                        coming()
                 raise
+            yield answer
+
+    def _fetched(self, asked: deque[tuple[tuple[str, ...], float, float]]) -> str:
+        """The next answer; what the store refuses so much of is asked for in halves."""
+        while True:
+            names, since, until = asked.popleft()
+            try:
+                return self._client.fetch(ranged(names, self._match, until - since), until)
+            except ObserveError as error:
+                if error.reason is not Reason.STORE_LIMIT or until - since < 2 * SPLIT_SECONDS:
+                    raise
             middle = (since + until) / 2
-            yield from self._answers(names, since, middle)
-            yield from self._answers(names, middle, until)
+            asked.extendleft([(names, middle, until), (names, since, middle)])
 
     def why_nothing(self, at_unix_seconds: float) -> ObserveError:
         """Why there is nothing to see: no server matches, and which there are; or the youngest sample is old.
@@ -124,8 +143,11 @@ class Joined:
             if not labels.get("model_name"):
                 self.nameless += 1
                 continue
-            identity = tuple(sorted(pair for pair in labels.items() if pair[0] not in _NOT_IDENTITY))
-            parts = self._found[labels["model_name"], labels.get("engine", FIRST_ENGINE), identity]
+            identity = {**labels}
+            for name in _NOT_IDENTITY:
+                identity.pop(name, None)
+            key = labels["model_name"], labels.get("engine", FIRST_ENGINE), tuple(sorted(identity.items()))
+            parts = self._found[key]
             parts[what] = (*parts.get(what, ()), (each.times, each.values))
 
     def tracks(self) -> tuple[Track, ...]:

@@ -120,11 +120,13 @@ def track(
         found: Times and values by what they are; several where a series was renamed in between.
     """
     columns = tuple(found)
-    times = np.unique(np.concatenate([each for parts in found.values() for each, _ in parts]))
+    scrapes = {at.tobytes(): at for parts in found.values() for at, _ in parts}  # the same for most series
+    times = np.unique(np.concatenate([*scrapes.values()]))
+    rows = {key: np.searchsorted(times, at) for key, at in scrapes.items()}
     values = np.full((len(times), len(columns)), np.nan)
     for place, parts in enumerate(found.values()):
         for at, samples in parts:
-            values[np.searchsorted(times, at), place] = samples
+            values[rows[at.tobytes()], place] = samples
     damage, usable = _checked(model_name, engine, labels, columns, values)
     return Track(model_name, engine, labels, times[usable], columns, values[usable], damage)
 
