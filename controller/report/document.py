@@ -204,7 +204,8 @@ def _score(score: Score) -> dict[str, Any]:
 def _step_time(step_time: StepTime | None) -> dict[str, Any] | None:
     if step_time is None:
         return None
-    value, low, high = drafter_seconds(step_time)
+    parameters = step_time.parameters()
+    value, low, high = drafter_seconds(parameters)
     return {
         "cells": len(step_time.table.cells),
         "drafter_seconds_per_token": value,
@@ -216,7 +217,7 @@ def _step_time(step_time: StepTime | None) -> dict[str, Any] | None:
                 "log_spread": found.spread,
                 "origin": "measured" if found.identified else "prior",
             }
-            for name, found in step_time.parameters().items()
+            for name, found in parameters.items()
         },
     }
 

@@ -1,6 +1,7 @@
 """Where each number comes from: observed, extrapolated, measured, modelled, or a prior."""
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from controller.cycle import EngineCycle
@@ -44,7 +45,7 @@ def parameters(step_time: StepTime) -> list[str]:
     return [
         *lines,
         *_never_varied(step_time),
-        f"  the drafter, implied: {_milliseconds(*drafter_seconds(step_time))} for each draft token",
+        f"  the drafter, implied: {_milliseconds(*drafter_seconds(found))} for each draft token",
     ]
 
 
@@ -60,9 +61,8 @@ def _never_varied(step_time: StepTime) -> list[str]:
     return found
 
 
-def drafter_seconds(step_time: StepTime) -> tuple[float, float, float]:
+def drafter_seconds(found: Mapping[str, Parameter]) -> tuple[float, float, float]:
     """What one more draft token takes of the drafter, in seconds: value and 90% bounds."""
-    found = step_time.parameters()
     value = found["fixed_seconds"].median * found["per_draft"].median
     spread = math.exp(_Z90 * found["per_draft"].spread)
     return value, value / spread, value * spread

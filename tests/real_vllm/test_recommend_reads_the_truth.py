@@ -12,7 +12,7 @@ from real_vllm.served import K_MAX, Observed, Served, observe
 pytestmark = [
     pytest.mark.real_vllm,
     pytest.mark.timeout(1800),  # the first test builds the environment and trains the models
-    pytest.mark.parametrize("served", ["ngram", "draft_model"], indirect=True),
+    pytest.mark.parametrize("served", ["draft_model", pytest.param("ngram", marks=pytest.mark.slow)], indirect=True),
 ]
 
 

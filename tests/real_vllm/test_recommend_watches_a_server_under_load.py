@@ -11,7 +11,7 @@ from real_vllm.server import MAX_NUM_SEQS
 pytestmark = [
     pytest.mark.real_vllm,
     pytest.mark.timeout(1800),
-    pytest.mark.parametrize("served", ["ngram", "draft_model"], indirect=True),
+    pytest.mark.parametrize("served", ["draft_model", pytest.param("ngram", marks=pytest.mark.slow)], indirect=True),
 ]
 
 

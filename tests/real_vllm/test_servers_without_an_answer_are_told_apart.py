@@ -9,6 +9,7 @@ from real_vllm.server import free_port
 pytestmark = [pytest.mark.real_vllm, pytest.mark.timeout(1800)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("served", [None], indirect=True, ids=["plain"])
 def test_a_server_without_speculation_is_named_as_such(served: Served) -> None:
     """It shows no speculative counters: exit 3 at once, with the reason by name, and no invented k."""
@@ -20,6 +21,7 @@ def test_a_server_without_speculation_is_named_as_such(served: Served) -> None:
     assert "speculat" in ran.server["recommendation"]["sentence"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("served", [None], indirect=True, ids=["plain"])
 def test_saved_pages_of_it_say_the_same(served: Served) -> None:
     """A bug report with two pages of such a server reads like the server itself."""
