@@ -18,7 +18,7 @@ demo: .venv/run  ## a simulated server, and the recommendation following its tra
 test: lint fast faults deploy page real  ## everything a change must pass, fast things first, real components after
 	@:
 
-test-all: .venv/dev .venv/sbom audit  ## the slower rest
+test-all: .venv/dev audit  ## the slower rest
 	$(BIN)/pytest $(RUNS) -m slow tests
 
 fast: .venv/dev  ## tests without a real vLLM server, under three minutes
@@ -27,11 +27,11 @@ fast: .venv/dev  ## tests without a real vLLM server, under three minutes
 faults: .venv/dev  ## every fault of docs/reliability.md, played against the whole sidecar in virtual time
 	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist worksteal tests/faults
 
-deploy: .venv/dev .venv/sbom  ## chart, manifests and alert rules with the real Helm, kubectl, promtool, Prometheus, Alertmanager
-	$(BIN)/pytest $(RUNS) -q -m "not slow" tests/deploy
+deploy: .venv/dev  ## chart, manifests and alert rules with the real Helm, kubectl, promtool, Prometheus, Alertmanager
+	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist loadfile tests/deploy
 
 page: .venv/dev  ## the status page in a real browser
-	$(BIN)/pytest $(RUNS) -q -m "not slow" tests/page
+	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist worksteal tests/page
 
 real: .venv/dev  ## tests against a real vLLM server (CPU build); installs it once, in the user's cache
 	$(BIN)/pytest $(RUNS) -m "not slow" tests/real_vllm
@@ -46,9 +46,9 @@ docs: .venv/dev  ## write the generated documents anew
 	$(BIN)/python deploy/grafana/dashboard.py
 	$(BIN)/python docs/generate.py
 
-sbom: .venv/sbom  ## what the image holds, as a CycloneDX document in dist/
+sbom: .venv/dev  ## what the image holds, as a CycloneDX document in dist/
 	mkdir -p dist
-	.venv/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json requirements/run.lock
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json requirements/run.lock
 
 audit: .venv/dev  ## known vulnerabilities and licences of what the image holds
 	$(BIN)/python tools/audit.py
@@ -70,12 +70,6 @@ lock: .venv/dev  ## lock the dependencies anew
 
 .venv/dev: .venv/run requirements/dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.lock
-	@touch $@
-
-# a folder of its own: cyclonedx brings chardet, which requests would then use in place of what the image has
-.venv/sbom: .venv/bin/python requirements/sbom.lock
-	$(PYTHON) -m venv .venv/sbom
-	.venv/sbom/bin/pip install --quiet --disable-pip-version-check -r requirements/sbom.lock
 	@touch $@
 
 clean:  ## remove what was set up here

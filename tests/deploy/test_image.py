@@ -48,7 +48,7 @@ def sbom(path: Path) -> None:
     """Write the bill of materials of the locked packages."""
     lock, project = ROOT / "requirements" / "run.lock", ROOT / "pyproject.toml"
     written = ("--output-reproducible", "--validate", "--output-file", path)
-    call(ROOT / ".venv" / "sbom" / "bin" / "cyclonedx-py", "requirements", "--pyproject", project, *written, lock)
+    call(BIN / "cyclonedx-py", "requirements", "--pyproject", project, *written, lock)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """A real browser: Debian's Chromium, driven by Playwright."""
 
+import fcntl
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 PACKAGE: Final = "chromium"
+LOCK: Final = Path(tempfile.gettempdir(), "adaptive-k-chromium.lock")
 ARGUMENTS: Final = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 SCREENS: Final = Path(__file__).parents[2] / "build" / "screens"
 """Where pictures of every state are kept; git ignores the folder."""
@@ -45,11 +48,13 @@ def install() -> str:
     Raises:
         RuntimeError: It could not be installed; the message holds the end of the output.
     """
-    if program() is None:
-        sys.stderr.write("page: installing Chromium (half a minute, once)\n")
-        wait = ("-o", "DPkg::Lock::Timeout=300")
-        _command("apt-get", "update", *wait)
-        _command("apt-get", "install", "-y", "--no-install-recommends", *wait, PACKAGE)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when it is closed: apt-get update waits for nobody
+        if program() is None:
+            sys.stderr.write("page: installing Chromium (half a minute, once)\n")
+            wait = ("-o", "DPkg::Lock::Timeout=300")
+            _command("apt-get", "update", *wait)
+            _command("apt-get", "install", "-y", "--no-install-recommends", *wait, PACKAGE)
     found = program()
     if found is None:
         raise RuntimeError(f"{PACKAGE} is installed, but none of {', '.join(NAMES)} is to be found")
