@@ -9,7 +9,7 @@ from controller.decide.decision import Bounded
 from controller.decide.policy import margin_of
 from controller.model.acceptance import Acceptance
 from controller.model.composition import Portion
-from controller.model.economics import Market
+from controller.model.economics import Market, Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,12 @@ def answers(market: Market, portions: Sequence[Portion], batch: float, mix_k: fl
         batch: The present load.
         mix_k: The k that the mix runs there.
     """
-    return tuple(_answer(market, each, batch, mix_k) for each in portions)
-
-
-def _answer(market: Market, portion: Portion, batch: float, mix_k: float) -> WorkloadAnswer:
     # the engine tells whose drafts were verified, not who was asked for some: coverage is that of the mix
-    acceptance = replace(portion.acceptance, coverage=market.acceptance.coverage)
-    prices = replace(market, acceptance=acceptance, composition=()).prices([batch], mix_k)
+    prices = replace(market, composition=()).prices_alone([each.acceptance for each in portions], batch, mix_k)
+    return tuple(map(_answer, portions, prices))
+
+
+def _answer(portion: Portion, prices: Prices) -> WorkloadAnswer:
     log_gain = prices.log_gain[0]
     off = Bounded(*(float(each[0, 0]) for each in (prices.gain, prices.gain_low, prices.gain_high)))
     best = int(np.argmax(log_gain >= log_gain.max() - 1e-9))

@@ -31,8 +31,8 @@ INTERVAL_SECONDS: Final = 5.0
 PASSES: Final = 30
 COUNTED: Final = 10
 """The last ones, when everything is learnt."""
-CALLS_A_PASS: Final = 11_800
-PEAK_KIBIBYTES_A_PASS: Final = 105
+CALLS_A_PASS: Final = 7_600
+PEAK_KIBIBYTES_A_PASS: Final = 98
 OWN_MODULES: Final = 105
 LIBRARIES: Final = {
     "annotated_types", "certifi", "charset_normalizer", "dotenv", "idna", "numpy", "prometheus_client", "pydantic",
