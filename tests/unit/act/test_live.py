@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import requests
 from controlled import OWNER, TOKEN, URL, Served
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from urllib3.exceptions import ProtocolError, SSLError, TimeoutError  # noqa: A004  # those of the client
 
 from controller.act.actuator import NOTHING_DONE, Acted, Order, Outcome
 from controller.act.live import LiveActuator, LiveSettings, owner_name
@@ -22,7 +22,7 @@ from controller.observe.http import Fetcher
 from controller.observe.plugin import PATH, PluginSource
 from controller.observe.speculation import Speculation
 from controller.reason import ACTING_FAILED, Reason
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessPools
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -41,9 +41,9 @@ class Hand:
         self.answers: tuple[str, bytes] | Exception | None = None
         path = folder / "mine"
         path.write_text(token, "utf-8")
-        self._fetcher = Fetcher(adapter=InProcessAdapter(self._application), token_file=path)
+        self._fetcher = Fetcher(pools=InProcessPools(self._application), token_file=path)
         self.set(**settings)
-        self._source = PluginSource(URL, Fetcher(adapter=InProcessAdapter(self.served.application), token_file=path))
+        self._source = PluginSource(URL, Fetcher(pools=InProcessPools(self.served.application), token_file=path))
 
     def set(self, **settings: Any) -> None:
         """As after a start with these settings."""
@@ -247,7 +247,7 @@ def test_a_rotated_token_is_taken_up_without_a_restart(tmp_path: Path) -> None:
             ),
             st.binary(max_size=200) | st.sampled_from([b"null", b"{}", b'{"error": null}', b'{"error": [1]}', b"[]"]),
         ),
-        st.sampled_from([requests.ConnectionError("x"), requests.Timeout("x"), OSError("x")]),
+        st.sampled_from([ProtocolError("x"), TimeoutError("x"), SSLError("x")]),
     )
 )
 def test_whatever_the_plugin_answers_is_told_and_never_raised(
