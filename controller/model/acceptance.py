@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -93,14 +94,7 @@ def estimates(evidences: Sequence[AcceptanceEvidence], drafter: Drafter) -> tupl
 def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Floats, Floats]:
     """Mode and covariance of the logits for counts of shape (evidence, position)."""
     count, positions = at_risk.shape
-    steps = np.arange(positions - 1)
-    walk = np.zeros((positions, positions))
-    walk[0, 0] = 1 / FIRST_LOGIT_SPREAD
-    walk[steps + 1, steps + 1] = 1 / drafter.logit_spread
-    walk[steps + 1, steps] = -1 / drafter.logit_spread
-    target = np.concatenate([[0.0], np.diff(drift(positions, drafter)) / drafter.logit_spread])
-    prior_precision = walk.T @ walk
-    expected = walk.T @ target
+    prior_precision, expected = _prior(positions, drafter)
     logits = _first_guess(at_risk, accepted)
     curvature = np.tile(prior_precision, (count, 1, 1))
     searched = np.arange(count)
@@ -115,6 +109,18 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
         if not searched.size:
             break
     return logits, np.linalg.inv(curvature).astype(float)
+
+
+@lru_cache(maxsize=16)
+def _prior(positions: int, drafter: Drafter) -> tuple[Floats, Floats]:
+    """Precision of the logits before anything was seen, and its product with their mean: for ever the same."""
+    steps = np.arange(positions - 1)
+    walk = np.zeros((positions, positions))
+    walk[0, 0] = 1 / FIRST_LOGIT_SPREAD
+    walk[steps + 1, steps + 1] = 1 / drafter.logit_spread
+    walk[steps + 1, steps] = -1 / drafter.logit_spread
+    target = np.concatenate([[0.0], np.diff(drift(positions, drafter)) / drafter.logit_spread])
+    return walk.T @ walk, walk.T @ target
 
 
 def drift(positions: int, drafter: Drafter) -> Floats:

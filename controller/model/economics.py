@@ -1,7 +1,7 @@
 """What each k is worth at a batch: tokens per step over seconds per step, with bounds that share their errors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -126,19 +126,10 @@ class Market:
         tokens, by_batch = self._rows((self.acceptance,), batches, reference_k)
         return Prices(market=self, tokens=tokens[0], **by_batch)
 
-    def prices_alone(self, acceptances: Sequence[Acceptance], batch: float, reference_k: float) -> list["Prices"]:
-        """`prices` at one batch as if each of these acceptances were that of all traffic; only our coverage stays."""
-        if not acceptances:
-            return []
-        tokens, by_batch = self._rows(acceptances, [batch] * len(acceptances), reference_k)
-        return [
-            Prices(
-                market=replace(self, acceptance=replace(each, coverage=self.acceptance.coverage)),
-                tokens=tokens[row],
-                **{name: values[row : row + 1] for name, values in by_batch.items()},
-            )
-            for row, each in enumerate(acceptances)
-        ]
+    def gains_alone(self, acceptances: Sequence[Acceptance], batch: float, reference_k: float) -> "Gains":
+        """A row for each acceptance: the gains at a batch if it were that of all traffic; only our coverage stays."""
+        _, by_row = self._rows(acceptances, [batch] * len(acceptances), reference_k)
+        return Gains(by_row["log_gain"], by_row["gain_deviation"])
 
     def _rows(
         self, acceptances: Sequence[Acceptance], batches: Sequence[float], reference_k: float
@@ -233,26 +224,14 @@ _BY_BATCH: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
+class Gains:
+    """Throughput at every k over that at the reference k, as arrays of shape (row, k).
 
     Attributes:
-        market: What they were made from.
-        batches: Decoding requests.
-        tokens: Tokens per request-step.
-        reference_tokens: The same at the reference k, by batch.
-        log_seconds: ln of the step.
-        reference_log_seconds: The same at the reference k, by batch.
-        log_gain: ln of throughput over that at the reference k.
-        gain_deviation: Its standard deviation.
+        log_gain: Its natural logarithm.
+        gain_deviation: The standard deviation of that.
     """
 
-    market: Market
-    batches: Floats
-    tokens: Floats
-    reference_tokens: Floats
-    log_seconds: Floats
-    reference_log_seconds: Floats
     log_gain: Floats
     gain_deviation: Floats
 
@@ -270,6 +249,27 @@ class Prices:
     def gain_high(self) -> Floats:
         """Its upper 90% bound."""
         return np.asarray(np.exp(self.log_gain + _Z90 * self.gain_deviation), float)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices(Gains):
+    """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
+
+    Attributes:
+        market: What they were made from.
+        batches: Decoding requests.
+        tokens: Tokens per request-step.
+        reference_tokens: The same at the reference k, by batch.
+        log_seconds: ln of the step.
+        reference_log_seconds: The same at the reference k, by batch.
+    """
+
+    market: Market
+    batches: Floats
+    tokens: Floats
+    reference_tokens: Floats
+    log_seconds: Floats
+    reference_log_seconds: Floats
 
     def scores(self, row: int) -> tuple[Score, ...]:
         """The prices at one batch as values."""
