@@ -112,7 +112,9 @@ class Fetcher:
         finally:
             self._pools.clear()  # a kept connection may end just when the next pass asks
         authorization = sent.get("Authorization")
-        told = HTTPHeaderDict({name: without_secret(each, authorization) for name, each in response.headers.items()})
+        told = HTTPHeaderDict(
+            {name: without_secret(response.headers[name], authorization) for name in response.headers}
+        )
         return response.status, told, without_secret(text, authorization)
 
     def _begun(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
