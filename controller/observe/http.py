@@ -133,7 +133,7 @@ class Fetcher:
             )
         except SSLError as error:
             raise self._untrusted(url, error) from error
-        except HTTPError as error:
+        except (HTTPError, OSError) as error:
             if isinstance(error, Urllib3TimeoutError) and not isinstance(error, NewConnectionError):
                 raise self._timeout(url) from error
             raise ObserveError(

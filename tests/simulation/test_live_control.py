@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import requests
 from controlled import OWNER, POLICY, TOKEN, Fault, Served, Sidecar
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from urllib3.exceptions import ConnectTimeoutError, ProtocolError
 
 from controller.act.actuator import Outcome
 from controller.checkpoint import Checkpoint
@@ -420,7 +420,7 @@ def test_a_plugin_that_does_not_answer_costs_nothing_but_the_change(tmp_path: Pa
     served = sidecar.served
     sidecar.until(100)
     held = served.engine.schedule
-    served.faults[PATH] = raises(requests.ReadTimeout("no answer"))
+    served.faults[PATH] = raises(ConnectTimeoutError("no answer"))
     cycles = sidecar.until(260)
     assert {engine.acted.reason for engine in engines(cycles)} == {Reason.PLUGIN_UNREACHABLE}
     assert all(cycle.failures == () for cycle in cycles)
@@ -586,7 +586,7 @@ STATUSES = (
 )
 FAULTS = st.one_of(
     st.builds(answers, st.binary(max_size=200), st.sampled_from(STATUSES)),
-    st.sampled_from([requests.ConnectionError("reset"), requests.ReadTimeout("slow"), OSError("odd")]).map(raises),
+    st.sampled_from([ProtocolError("reset"), ConnectTimeoutError("slow"), OSError("odd")]).map(raises),
 )
 DONE_TO = st.sampled_from(["metrics", "plugin", "both", "nothing", "reset", "another owner", "freeze", "time"])
 

@@ -11,7 +11,7 @@ import pytest
 from controlled import OWNER, TOKEN, URL, Served
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from urllib3.exceptions import ProtocolError, SSLError, TimeoutError  # noqa: A004  # those of the client
+from urllib3.exceptions import ConnectTimeoutError, ProtocolError, SSLError
 
 from controller.act.actuator import NOTHING_DONE, Acted, Order, Outcome
 from controller.act.live import LiveActuator, LiveSettings, owner_name
@@ -247,7 +247,7 @@ def test_a_rotated_token_is_taken_up_without_a_restart(tmp_path: Path) -> None:
             ),
             st.binary(max_size=200) | st.sampled_from([b"null", b"{}", b'{"error": null}', b'{"error": [1]}', b"[]"]),
         ),
-        st.sampled_from([ProtocolError("x"), TimeoutError("x"), SSLError("x")]),
+        st.sampled_from([ProtocolError("x"), ConnectTimeoutError("x"), SSLError("x"), OSError("x")]),
     )
 )
 def test_whatever_the_plugin_answers_is_told_and_never_raised(
