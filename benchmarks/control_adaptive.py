@@ -15,7 +15,7 @@ from controller.loop import Controller
 from controller.observe.http import Fetcher
 from controller.observe.plugin import PluginSource
 from controller.observe.scrape import HttpSource
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessPools
 from controller.simulator.server import SimulatedServer
 
 URL: Final = "http://simulated"
@@ -62,8 +62,8 @@ def token_file() -> Path:
 
 def adaptive(server: SimulatedServer, clock: Clock, seed: int = 0) -> Stepper:
     """The controller in apply mode with its default settings; the server must have been made with `token_file()`."""
-    adapter = InProcessAdapter(server.application)
-    pages, plugin = Fetcher(adapter=adapter), Fetcher(adapter=adapter, token_file=token_file())
+    pools = InProcessPools(server.application)
+    pages, plugin = Fetcher(pools=pools), Fetcher(pools=pools, token_file=token_file())
     return Controller(
         HttpSource(URL, clock, pages),
         clock,

@@ -26,10 +26,8 @@ SCRAPE_SECONDS: Final = 15.0
 """Prometheus asks the sidecar's own port as often."""
 WORKLOADS: Final = 8
 TOKEN: Final = "a-token-of-the-benchmark"
-# requests loads chardet where it finds it; development tools bring it, the image has none
-AS_SHIPPED: Final = "import sys; sys.modules['chardet'] = None; "
-RUN: Final = f"{AS_SHIPPED}from controller.cli import main; sys.exit(main())"
-IMPORTS: Final = f"{AS_SHIPPED}import controller.cli, controller.commands.run"
+RUN: Final = "import sys; from controller.cli import main; sys.exit(main())"
+IMPORTS: Final = "import controller.cli, controller.commands.run"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.memory import Learnt, LearntWorkload
-from controller.model.acceptance import Acceptance, estimate
+from controller.model.acceptance import Acceptance, estimate, estimates
 from controller.model.composition import Portion, composition
-from controller.model.drafter import Drafter, Drafting
+from controller.model.drafter import Drafting
 from controller.model.economics import Market
 from controller.model.evidence import AcceptanceEvidence, counts_of, exact_counts_of, observed
 from controller.model.step_table import StepTable
@@ -100,11 +100,12 @@ class Known:
         step_time = fit(learnt.table, drafter, capture_limit_tokens)
         if evidence is None or not evidence.at_risk:
             return Known(None, step_time, None)
-        acceptance = estimate(evidence, drafter)
+        present = [each for each in learnt.workloads if each.drafts >= ABSENT_DRAFTS]
+        acceptance, *alone = estimates([evidence, *(each.evidence for each in present)], drafter)
         k_max = len(acceptance.survival)
         if step_time is None:
             return Known(acceptance if evidence.drafts > 0 else None, None, None)
-        portions, seen_k = _portions(learnt, drafter), _seen_k(evidence, sight, k_max)
+        portions, seen_k = _portions(present, alone), _seen_k(evidence, sight, k_max)
         told_apart = portions if sight.now.drafting is Drafting.FIXED else ()
         market = Market(
             acceptance=acceptance,
@@ -119,10 +120,11 @@ class Known:
         return Known(acceptance if evidence.drafts > 0 else None, step_time, market, portions)
 
 
-def _portions(learnt: Learnt, drafter: Drafter) -> tuple[Portion, ...]:
-    present = [each for each in learnt.workloads if each.drafts >= ABSENT_DRAFTS]
+def _portions(present: Sequence[LearntWorkload], alone: Sequence[Acceptance]) -> tuple[Portion, ...]:
     total = sum(each.drafts for each in present)
-    found = (Portion(each.name, each.drafts / total, estimate(each.evidence, drafter)) for each in present)
+    found = (
+        Portion(each.name, each.drafts / total, acceptance) for each, acceptance in zip(present, alone, strict=True)
+    )
     return tuple(sorted(found, key=lambda each: (-each.share, each.name)))
 
 

@@ -18,7 +18,7 @@ from controller.memory import Learnt
 from controller.observe.http import PLUGIN, Fetcher
 from controller.observe.plugin import PATH, PluginSource
 from controller.observe.scrape import HttpSource
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessAdapter, InProcessPools
 from controller.simulator.scenario import Scenario
 from controller.simulator.server import SimulatedServer
 
@@ -131,8 +131,8 @@ class Sidecar:
     ) -> None:
         self.served, self.frozen = served, False
         self.clock = SimulatedClock(served.server, offset_seconds)
-        adapter = InProcessAdapter(served.application)
-        asks = Fetcher(adapter=adapter, token_file=tokens or served.tokens, peer=PLUGIN)
+        pools = InProcessPools(served.application)
+        asks = Fetcher(pools=pools, token_file=tokens or served.tokens, peer=PLUGIN)
         live = Live(
             owner,
             lambda: self.frozen,
@@ -141,7 +141,7 @@ class Sidecar:
             allow_k_without_graph=allow_k_without_graph,
         )
         self.loop = Controller(
-            HttpSource(URL, self.clock, Fetcher(adapter=adapter)),
+            HttpSource(URL, self.clock, Fetcher(pools=pools)),
             self.clock,
             LiveActuator(URL, asks, LiveSettings(owner, allow_k_without_graph=allow_k_without_graph))
             if applying

@@ -15,7 +15,7 @@ from controller.listener import Listener
 from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Client
 from controller.observe.prometheus.history import History
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessPools
 
 Labels = frozenset[tuple[str, str]]
 URL: Final = "http://prometheus.test"
@@ -55,7 +55,7 @@ class StoreDouble:
 
     def history(self, match: str = "") -> History:
         """The servers that match, asked for without sockets."""
-        fetcher = Fetcher(adapter=InProcessAdapter(self.application), peer=PROMETHEUS)
+        fetcher = Fetcher(pools=InProcessPools(self.application), peer=PROMETHEUS)
         return History(Client(URL, fetcher), match)
 
     def application(self, environment: WSGIEnvironment, start: StartResponse) -> list[bytes]:

@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     RECOMMENDED = "recommended"
     APPLIED = "applied"
     RENEWED = "renewed"
+    HELD = "held"
     FROZEN = "frozen"
     ROLLING = "rolling"
     ROLLING_BACK = "rolling_back"

@@ -119,7 +119,7 @@ def _control(options: RunOptions, clock: Clock) -> _Parts:
     if options.mode != "apply":
         return parts
     owner = options.owner or owner_name(socket.gethostname())
-    settings = LiveSettings(owner, options.ttl_seconds, options.allow_k_without_graph)
+    settings = LiveSettings(owner, options.ttl_seconds, options.allow_k_without_graph, options.interval_seconds)
     parts["actuator"] = LiveActuator(options.url, fetcher, settings)
     parts["live"] = Live(
         owner=owner,

@@ -9,7 +9,7 @@ from controller.decide.decision import Bounded
 from controller.decide.policy import margin_of
 from controller.model.acceptance import Acceptance
 from controller.model.composition import Portion
-from controller.model.economics import Market
+from controller.model.economics import Floats, Market
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,21 @@ def answers(market: Market, portions: Sequence[Portion], batch: float, mix_k: fl
         batch: The present load.
         mix_k: The k that the mix runs there.
     """
-    return tuple(_answer(market, each, batch, mix_k) for each in portions)
-
-
-def _answer(market: Market, portion: Portion, batch: float, mix_k: float) -> WorkloadAnswer:
+    if not portions:
+        return ()
     # the engine tells whose drafts were verified, not who was asked for some: coverage is that of the mix
-    acceptance = replace(portion.acceptance, coverage=market.acceptance.coverage)
-    prices = replace(market, acceptance=acceptance, composition=()).prices([batch], mix_k)
-    log_gain = prices.log_gain[0]
-    off = Bounded(*(float(each[0, 0]) for each in (prices.gain, prices.gain_low, prices.gain_high)))
+    gains = replace(market, composition=()).gains_alone([each.acceptance for each in portions], batch, mix_k)
+    of_no_drafts = (each[:, 0].tolist() for each in (gains.gain, gains.gain_low, gains.gain_high))
+    return tuple(map(_answer, portions, gains.log_gain, map(Bounded, *of_no_drafts)))
+
+
+def _answer(portion: Portion, log_gain: Floats, of_no_drafts: Bounded) -> WorkloadAnswer:
     best = int(np.argmax(log_gain >= log_gain.max() - 1e-9))
     return WorkloadAnswer(
         name=portion.name,
         share=portion.share,
         acceptance=portion.acceptance,
         k_best=best,
-        margin=margin_of(off),
+        margin=margin_of(of_no_drafts),
         cost_of_mix=max(0.0, float(np.expm1(log_gain[best]))),
     )

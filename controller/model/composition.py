@@ -49,7 +49,7 @@ def composition(portions: Sequence[Portion], seen_k: int, persistence: float) ->
     shares = np.array([each.share for each in portions])
     survival = np.array([each.acceptance.survival for each in portions])
     ks = np.arange(survival.shape[1] + 1)
-    first = np.array([renewal(each.acceptance.survival, seen_k, ks, persistence) for each in portions])
+    first = renewal(survival, seen_k, ks, persistence)
     kept = np.concatenate([np.zeros((len(portions), 1)), np.cumsum(survival, axis=1)], axis=1)
     tokens = 1 + first * kept
     wanted = shares * tokens[:, seen_k]

@@ -90,7 +90,8 @@ class Market:
 
     def tokens_at(self, ks: Sequence[float]) -> tuple[float, ...]:
         """E(k) of several k."""
-        return tuple(self._tokens(np.asarray(ks, float))[0].tolist())
+        tokens, _ = self._tokens(np.asarray(ks, float), (self.acceptance,))
+        return tuple(tokens[0].tolist())
 
     def drafts_per_step(self, ks: Sequence[float]) -> tuple[float, ...]:
         """Mean draft tokens per request-step when each k is asked for."""
@@ -122,46 +123,60 @@ class Market:
         )
 
     def _priced(self, batches: Sequence[float], reference_k: float) -> "Prices":
-        ks = np.arange(self.k_max + 1.0)
-        with_reference = np.append(ks, reference_k)  # the last one
-        tokens, slopes = self._tokens(with_reference)
+        tokens, by_batch = self._rows((self.acceptance,), batches, reference_k)
+        return Prices(market=self, tokens=tokens[0], **by_batch)
+
+    def gains_alone(self, acceptances: Sequence[Acceptance], batch: float, reference_k: float) -> "Gains":
+        """A row for each acceptance: the gains at a batch if it were that of all traffic; only our coverage stays."""
+        _, by_row = self._rows(acceptances, [batch] * len(acceptances), reference_k)
+        return Gains(by_row["log_gain"], by_row["gain_deviation"])
+
+    def _rows(
+        self, acceptances: Sequence[Acceptance], batches: Sequence[float], reference_k: float
+    ) -> tuple[Floats, dict[str, Floats]]:
+        """Tokens by acceptance and k, and what `Prices` holds by batch: one acceptance for all batches, or for each."""
+        with_reference = np.append(np.arange(self.k_max + 1.0), reference_k)  # the last one
+        tokens, slopes = self._tokens(with_reference, acceptances)
         drafts, drafting = self._drafted_at(with_reference)
         steps = self.step_time.grid(batches, drafts, drafting, self.prompt_per_token * tokens)
         log_seconds = _rising(steps.log_seconds[:, :-1], steps.measured[:, :-1])
         below = min(int(reference_k), self.k_max - 1)
         part = reference_k - below  # between two whole k, ln t is taken as linear
         reference_log_seconds = (1 - part) * log_seconds[:, below] + part * log_seconds[:, below + 1]
-        gain_variance = steps.contrast_variance[:, :-1] + self._token_variance(slopes - slopes[-1])[:-1]
-        return Prices(
-            market=self,
-            batches=np.asarray(batches, float),
-            tokens=tokens[:-1],
-            reference_tokens=np.full(len(batches), tokens[-1]),
-            log_seconds=log_seconds,
-            reference_log_seconds=reference_log_seconds,
-            log_gain=np.log(tokens[:-1] / tokens[-1]) - log_seconds + reference_log_seconds[:, None],
-            gain_deviation=np.sqrt(gain_variance),
-        )
+        token_variance = _token_variance(slopes - slopes[:, -1:], acceptances)
+        return tokens[:, :-1], {
+            "batches": np.asarray(batches, float),
+            "reference_tokens": np.broadcast_to(tokens[:, -1], len(batches)),
+            "log_seconds": log_seconds,
+            "reference_log_seconds": reference_log_seconds,
+            "log_gain": np.log(tokens[:, :-1] / tokens[:, -1:]) - log_seconds + reference_log_seconds[:, None],
+            "gain_deviation": np.sqrt((steps.contrast_variance + token_variance)[:, :-1]),
+        }
 
     def deviation(self, batch: float) -> Floats:
         """Standard deviation of ln throughput at each k from 0 to k_max."""
         ks = np.arange(self.k_max + 1.0)
-        tokens, slopes = self._tokens(ks)
+        tokens, slopes = self._tokens(ks, (self.acceptance,))
         drafts, drafting = self._drafted_at(ks)
-        steps = self.step_time.variance([batch], drafts, drafting, self.prompt_per_token * tokens)[0]
-        return np.asarray(np.sqrt(steps + self._token_variance(slopes)), float)
+        steps = self.step_time.variance([batch], drafts, drafting, self.prompt_per_token * tokens)
+        return np.asarray(np.sqrt(steps + _token_variance(slopes, (self.acceptance,)))[0], float)
 
     def _drafted_at(self, ks: Floats) -> tuple[Floats, Floats]:
         """Mean drafts per request-step at each k, and the share of request-steps that draft."""
         return self.coverage * (self._asked(ks) @ self._drafted()), self.coverage * np.minimum(1.0, ks)
 
-    def _tokens(self, ks: Floats) -> tuple[Floats, Floats]:
-        """E(k), and d ln E(k) / d logit(hazard_i) = (1 - a_i) (sum of the S_j asked for, j >= i) coverage / E(k)."""
-        survival = self._asked(ks) * np.asarray(self.acceptance.survival)
-        gained = self.coverage * renewal(self.acceptance.survival, self.asked_k, ks, self.persistence)
-        later = np.cumsum(survival[:, ::-1], axis=1)[:, ::-1]
-        tokens = 1.0 + gained * survival.sum(axis=1)
-        slopes = (1 - np.asarray(self.acceptance.hazard)) * (gained / tokens)[:, None] * later
+    def _tokens(self, ks: Floats, acceptances: Sequence[Acceptance]) -> tuple[Floats, Floats]:
+        """E(k), and d ln E(k) / d logit(hazard_i) = (1 - a_i) (sum of the S_j asked for, j >= i) coverage / E(k).
+
+        Shapes (acceptance, k) and (acceptance, k, position).
+        """
+        seen = np.array([each.survival for each in acceptances])
+        survival = self._asked(ks) * seen[:, None, :]
+        gained = self.coverage * renewal(seen, self.asked_k, ks, self.persistence)
+        later = np.cumsum(survival[:, :, ::-1], axis=2)[:, :, ::-1]
+        tokens = 1.0 + gained * survival.sum(axis=2)
+        rejected = 1 - np.array([each.hazard for each in acceptances])
+        slopes = rejected[:, None, :] * (gained / tokens)[:, :, None] * later
         if self.composition:
             tokens = tokens * np.interp(ks, np.arange(self.k_max + 1), self.composition)
         return tokens, slopes
@@ -185,9 +200,11 @@ class Market:
             low, high = (ratio, high) if length < self.draft_length else (low, ratio)
         return np.asarray(high**positions, float)
 
-    def _token_variance(self, slopes: Floats) -> Floats:
-        covariance = np.asarray(self.acceptance.logit_covariance)
-        return np.asarray(np.einsum("ki,ij,kj->k", slopes, covariance, slopes), float)
+
+def _token_variance(slopes: Floats, acceptances: Sequence[Acceptance]) -> Floats:
+    """Variance of ln E(k), shape (acceptance, k), from its slopes by the logits."""
+    covariance = np.array([each.logit_covariance for each in acceptances])
+    return np.asarray(((slopes @ covariance) * slopes).sum(axis=-1), float)
 
 
 def _rising(log_seconds: Floats, measured: Bools) -> Floats:
@@ -207,26 +224,14 @@ _BY_BATCH: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
+class Gains:
+    """Throughput at every k over that at the reference k, as arrays of shape (row, k).
 
     Attributes:
-        market: What they were made from.
-        batches: Decoding requests.
-        tokens: Tokens per request-step.
-        reference_tokens: The same at the reference k, by batch.
-        log_seconds: ln of the step.
-        reference_log_seconds: The same at the reference k, by batch.
-        log_gain: ln of throughput over that at the reference k.
-        gain_deviation: Its standard deviation.
+        log_gain: Its natural logarithm.
+        gain_deviation: The standard deviation of that.
     """
 
-    market: Market
-    batches: Floats
-    tokens: Floats
-    reference_tokens: Floats
-    log_seconds: Floats
-    reference_log_seconds: Floats
     log_gain: Floats
     gain_deviation: Floats
 
@@ -244,6 +249,27 @@ class Prices:
     def gain_high(self) -> Floats:
         """Its upper 90% bound."""
         return np.asarray(np.exp(self.log_gain + _Z90 * self.gain_deviation), float)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices(Gains):
+    """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
+
+    Attributes:
+        market: What they were made from.
+        batches: Decoding requests.
+        tokens: Tokens per request-step.
+        reference_tokens: The same at the reference k, by batch.
+        log_seconds: ln of the step.
+        reference_log_seconds: The same at the reference k, by batch.
+    """
+
+    market: Market
+    batches: Floats
+    tokens: Floats
+    reference_tokens: Floats
+    log_seconds: Floats
+    reference_log_seconds: Floats
 
     def scores(self, row: int) -> tuple[Score, ...]:
         """The prices at one batch as values."""

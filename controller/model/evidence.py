@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import accumulate, takewhile
+from operator import mul
 from typing import Final
-
-import numpy as np
 
 from controller.model.drafter import Drafting
 from controller.observe.speculation import StepCounts, WorkloadCounts
@@ -210,7 +209,11 @@ def exact_counts_of(
 
 def _summed(length: int, parts: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     """Element by element, cut or filled up to a length."""
-    return tuple(sum(part[position] for part in parts if position < len(part)) for position in range(length))
+    found = [0.0] * length
+    for part in parts:
+        for position, count in enumerate(part[:length]):
+            found[position] += count
+    return tuple(found)
 
 
 def _drafted_share(mean_length: float, position: int) -> float:
@@ -221,9 +224,9 @@ def _drafted_share(mean_length: float, position: int) -> float:
 
 def _accepted_per_draft(evidence: AcceptanceEvidence, positions: int) -> tuple[float, float]:
     """Mean accepted tokens per draft over the first positions, and its binomial variance (delta method)."""
-    at_risk, hits = np.asarray(evidence.at_risk[:positions]), np.asarray(evidence.accepted[:positions])
-    rate = (hits + 0.5) / (at_risk + 1.0)
-    survival = np.cumprod(rate)
-    later = np.cumsum(survival[::-1])[::-1]  # d mean / d ln rate_i = sum of S_j, j >= i
-    log_variance = (1 - rate) / (rate * (at_risk + 1.0))
-    return float(survival.sum()), float(np.sum(later**2 * log_variance))
+    at_risk = [each + 1.0 for each in evidence.at_risk[:positions]]
+    rates = [(hits + 0.5) / risks for hits, risks in zip(evidence.accepted[:positions], at_risk, strict=True)]
+    survival = list(accumulate(rates, mul))
+    later = reversed(list(accumulate(reversed(survival))))  # d mean / d ln rate_i = sum of S_j, j >= i
+    log_variance = ((1 - rate) / (rate * risks) for rate, risks in zip(rates, at_risk, strict=True))
+    return sum(survival), sum(slope**2 * each for slope, each in zip(later, log_variance, strict=True))

@@ -58,8 +58,10 @@ def from_rates(survival: Sequence[float], positions: int, drafter: Drafter) -> t
     return estimate(evidence, drafter).survival
 
 
-def renewal(survival: Sequence[float], seen_k: int, ks: ArrayLike, persistence: float) -> Floats:
+def renewal(survival: ArrayLike, seen_k: int, ks: ArrayLike, persistence: float) -> Floats:
     """P(first draft accepted) at other ks over that at `seen_k`, where the survival was seen; 1 at `seen_k` itself.
+
+    The survival has the shape (..., position), the answer (..., k).
 
     A draft begins after a rejection, or after one that was accepted whole; the smaller k, the more often the latter,
     and easy text goes on. With r after a rejection, e after a whole acceptance (logit e = logit r + persistence) and
@@ -69,18 +71,22 @@ def renewal(survival: Sequence[float], seen_k: int, ks: ArrayLike, persistence: 
     >>> [round(float(each), 3) for each in renewal((0.5, 0.4, 0.3), 3, [1, 2, 3], persistence=0.9)]
     [1.112, 1.053, 1.0]
     """
-    first = min(max(survival[0], _TINY), 1 - _TINY)
-    whole = min(survival[seen_k - 1], 1 - _TINY)
+    seen = np.asarray(survival, float)
+    first = np.clip(seen[..., :1], _TINY, 1 - _TINY)
+    whole = np.minimum(seen[..., seen_k - 1 : seen_k], 1 - _TINY)
     # (1 - whole) r + whole e = first, with e = r c / (1 - r + r c): a quadratic in r, solved without cancellation
     odds = math.expm1(persistence)
     square, linear = (1 - whole) * odds, 1 + (whole - first) * odds
-    rejected = 2 * first / (linear + math.sqrt(linear * linear + 4 * square * first))
+    rejected = 2 * first / (linear + np.sqrt(linear * linear + 4 * square * first))
     easy = _easier(rejected, persistence)
-    onward = np.interp(np.asarray(ks, float), np.arange(1, len(survival) + 1), np.asarray(survival) / first)
+    after = np.clip(np.asarray(ks, float), 1, seen.shape[-1]) - 1
+    below = after.astype(int)
+    part = after - below  # between two whole k the survival is taken as linear
+    onward = ((1 - part) * seen[..., below] + part * seen[..., np.minimum(below + 1, seen.shape[-1] - 1)]) / first
     return np.asarray(np.minimum(1.0, rejected / (1 - onward * (easy - rejected))) / first, float)
 
 
-def _easier(rate: float, persistence: float) -> float:
+def _easier(rate: Floats, persistence: float) -> Floats:
     """The rate whose logit is higher by the persistence."""
     odds = rate * math.exp(persistence)
     return odds / (1 - rate + odds)

@@ -8,7 +8,7 @@ import io
 import socket
 from typing import Any, Final
 
-import requests
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -16,15 +16,6 @@ from controller.clock import SystemClock
 
 _CLOCK: Final = SystemClock()
 """Sockets wait in the machine's time, whatever the loop's clock is."""
-
-
-class DeadlineAdapter(requests.adapters.HTTPAdapter):
-    """Carries requests whose timeout is for the connection, and again for the whole answer: headers and body."""
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """See `HTTPAdapter`."""
-        super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
 class _Punctual(io.RawIOBase):
@@ -75,3 +66,15 @@ class _Pool(HTTPConnectionPool):
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+
+
+POOLS: Final = {"http": _Pool, "https": _TlsPool}
+"""By scheme, for a `PoolManager`."""
+
+
+class DeadlinePools(PoolManager):
+    """Carries requests whose timeout is for the connection, and again for the whole answer: headers and body."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.pool_classes_by_scheme = POOLS

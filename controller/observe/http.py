@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import requests
-import urllib3
-from requests.structures import CaseInsensitiveDict
+import certifi
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict, PoolManager
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from controller.files import SECRET_BYTES_MAX, text_of
-from controller.observe.deadline import DeadlineAdapter
+from controller.observe.deadline import DeadlinePools
 from controller.observe.errors import ObserveError, cause
 from controller.observe.secret import without_secret
 from controller.plain import plain
@@ -47,21 +49,11 @@ VLLM: Final = Peer("vLLM", "vLLM's API port, path /metrics", "--page-limit-bytes
 PLUGIN: Final = replace(VLLM, bearer_option="--plugin-token-file")
 
 
-class Session(requests.Session):
-    """Bounded in time, and never redirected, so that no token goes astray; requests would even read such a body."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, DeadlineAdapter())
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: there is nowhere else to go."""
-        del resp
-
-
 class Fetcher:
-    """Fetches text from one server: bounded in time and size, never redirected, with a token from a file."""
+    """Fetches text from one server: bounded in time and size, never redirected, with a token from a file.
+
+    No proxy and no .netrc is looked for: the server is next door. `requests` around urllib3 would double the work.
+    """
 
     def __init__(
         self,
@@ -71,7 +63,7 @@ class Fetcher:
         token_file: Path | None = None,
         peer: Peer = VLLM,
         ca_file: Path | None = None,
-        adapter: requests.adapters.BaseAdapter | None = None,
+        pools: PoolManager | None = None,
     ) -> None:
         """Connects to nothing yet.
 
@@ -81,20 +73,16 @@ class Fetcher:
             token_file: Its content is sent as a bearer token; read anew for every request, so that it can rotate.
             peer: Who is asked.
             ca_file: PEM bundle to verify the server's certificate with, instead of the usual authorities.
-            adapter: Carries requests of both schemes in place of sockets, such as to a server in the same process.
+            pools: Carry requests in place of sockets, such as to a server in the same process.
         """
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._token_file = token_file
         self._peer = peer
         self._ca_file = ca_file
-        self._session = Session()
-        self._session.headers.update(_HEADERS)
-        self._session.trust_env = False  # no proxy and no .netrc credentials for a server next door
-        self._session.verify = str(ca_file) if ca_file else True
-        if adapter is not None:
-            for scheme in ("http://", "https://"):
-                self._session.mount(scheme, adapter)
+        self._pools = pools or DeadlinePools(
+            num_pools=1, maxsize=1, cert_reqs="CERT_REQUIRED", ca_certs=str(ca_file or certifi.where())
+        )
 
     def get(self, url: str, accept: str) -> str:
         """The body at `url` as text.
@@ -114,37 +102,52 @@ class Fetcher:
         Raises:
             ObserveError: There was no whole answer; with the cause and the remedy.
         """
-        sent = {**headers, **bearer(self._token_file, self._peer.bearer_option)}
+        sent = {**_HEADERS, **headers, **bearer(self._token_file, self._peer.bearer_option)}
         try:
-            # the session is closed with each answer: a kept connection may end just when the next pass asks
-            with (
-                self._session,
-                self._session.request(
-                    method, url, headers=sent, data=body, stream=True, timeout=self._timeout_seconds
-                ) as response,
-            ):
-                if response.status_code == requests.codes.ok:
+            with self._begun(method, url, sent, body) as response:
+                if response.status == HTTPStatus.OK:
                     _refuse_compressed(response, url, self._peer)
-                redirects = 300 <= response.status_code < 400  # it is not followed, so its body is not read either
-                answer = b"" if redirects else b"".join(self._chunks(response, url))
-            authorization = sent.get("Authorization")
-            told = {name: without_secret(each, authorization) for name, each in response.headers.items()}
-            return (
-                response.status_code,
-                CaseInsensitiveDict(told),
-                without_secret(answer.decode("utf-8"), authorization),
+                redirects = 300 <= response.status < 400  # it is not followed, so its body is not read either
+                text = "" if redirects else self._text(response, url)
+        finally:
+            self._pools.clear()  # a kept connection may end just when the next pass asks
+        authorization = sent.get("Authorization")
+        told = HTTPHeaderDict(
+            {name: without_secret(response.headers[name], authorization) for name in response.headers}
+        )
+        return response.status, told, without_secret(text, authorization)
+
+    def _begun(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
+        """The answer, its body not yet read."""
+        try:
+            return self._pools.urlopen(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                timeout=self._timeout_seconds,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
             )
-        except requests.exceptions.SSLError as error:
-            raise self._untrusted(url, str(error)) from error
-        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise self._timeout(url) from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.LocationValueError) as error:
+        except SSLError as error:
+            raise self._untrusted(url, error) from error
+        except (HTTPError, OSError) as error:
+            if isinstance(error, Urllib3TimeoutError) and not isinstance(error, NewConnectionError):
+                raise self._timeout(url) from error
             raise ObserveError(
                 Reason.SERVER_UNREACHABLE,
                 f"No connection to {url} ({cause(error)}): check that {self._peer.name} runs, and that the address is "
                 f"{self._peer.address}.",
             ) from error
-        except urllib3.exceptions.HTTPError as error:
+
+    def _text(self, response: BaseHTTPResponse, url: str) -> str:
+        try:
+            return b"".join(self._chunks(response, url)).decode("utf-8")
+        except Urllib3TimeoutError as error:
+            raise self._timeout(url) from error
+        except HTTPError as error:
             raise ObserveError(
                 Reason.PAGE_CUT,
                 f"{url} closed the connection in the middle of the page: the server may be restarting. Try again.",
@@ -155,13 +158,11 @@ class Fetcher:
                 f"The answer of {url} is not text (byte {error.start} is not UTF-8): check that the address is "
                 f"{self._peer.address}.",
             ) from error
-        except OSError as error:  # all that requests lets through unwrapped
-            raise self._bad_ca_file() from error
 
-    def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
+    def _chunks(self, response: BaseHTTPResponse, url: str) -> Iterator[bytes]:
         """What has arrived, as it arrives."""
         size = 0
-        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+        while chunk := response.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
             if size > self._limit_bytes:
                 raise ObserveError(
@@ -178,15 +179,16 @@ class Fetcher:
             f"Look at its log; raise {self._peer.timeout_option} if it is only slow.",
         )
 
-    def _untrusted(self, url: str, error: str) -> ObserveError:
-        if "CERTIFICATE_VERIFY_FAILED" in error:
+    def _untrusted(self, url: str, error: SSLError) -> ObserveError:
+        text = str(error)
+        if "CERTIFICATE_VERIFY_FAILED" in text:
             message = (
                 f"The certificate of {url} is for another host: use the host name that it was issued for."
-                if "is not valid for" in error
+                if "is not valid for" in text
                 else f"The certificate of {url} is not trusted: give the authority that signed it with --ca-file."
             )
             return ObserveError(Reason.TLS_FAILED, message)
-        if "NO_CERTIFICATE" in error:
+        if isinstance(error.__cause__, OSError):  # only the CA file is read on the way
             return self._bad_ca_file()
         return ObserveError(
             Reason.TLS_FAILED, f"No TLS with {url}: if the server has none, give its address with http://."
@@ -219,7 +221,7 @@ def bearer(token_file: Path | None, option: str = "--token-file") -> dict[str, s
 
 
 def _refuse_status(status: int, headers: Mapping[str, str], url: str, peer: Peer) -> None:
-    if status == requests.codes.ok:
+    if status == HTTPStatus.OK:
         return
     if 300 <= status < 400:
         target = plain(headers.get("Location", "").partition("?")[0]) or "another address"
@@ -239,7 +241,7 @@ def _refuse_status(status: int, headers: Mapping[str, str], url: str, peer: Peer
     )
 
 
-def _refuse_compressed(response: requests.Response, url: str, peer: Peer) -> None:
+def _refuse_compressed(response: BaseHTTPResponse, url: str, peer: Peer) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         raise ObserveError(

@@ -92,6 +92,8 @@ def read_speculation(text: str, where: str) -> Speculation:
 
 def _with_plain_names(measured: Measured) -> Measured:
     """The names are what clients call themselves."""
+    if all(plain(each.name, TEXT_MAX) == each.name for each in measured.workloads):
+        return measured
     workloads = tuple(replace(each, name=plain(each.name, TEXT_MAX)) for each in measured.workloads)
     return replace(measured, workloads=workloads)
 

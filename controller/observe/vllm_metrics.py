@@ -1,12 +1,14 @@
 """vLLM's metrics as snapshots: a page of `/metrics`, or samples that a store keeps. Only here are their names known.
 
 Names and meanings were read in vLLM 0.32 and 0.33 (`vllm/v1/metrics/loggers.py`, `vllm/v1/spec_decode/metrics.py`).
-A page carries thousands of lines; only those of the wanted samples are given to prometheus_client's parser.
+A page carries thousands of lines; only those of the wanted samples are given to prometheus_client's parser, and their
+names and labels only once.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from controller.observe.errors import ObserveError
@@ -16,6 +18,7 @@ from controller.reason import Reason
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+    from prometheus_client.samples import Sample as MetricSample
 
 SPECULATION: Final = {
     "spec_decode_num_drafts_total": "drafts",
@@ -59,6 +62,8 @@ _PLAIN: Final = SPECULATION | LOAD | OPTIONAL
 WANTED: Final = frozenset({*_PLAIN, PER_POSITION, CREATED})
 Sample = tuple[str, int | None]
 """A wanted name without its prefix, and the draft position for `PER_POSITION`."""
+_Series = tuple[tuple[str, str], Sample | None]
+"""Model name and engine, and which of the wanted samples it is; None for another."""
 _PREFIX: Final = re.compile(r"^vllm[:_]")
 _WANTED_LINE: Final = re.compile(
     r"^vllm[:_](?:" + "|".join(sorted(map(re.escape, WANTED))) + r")(?=[{ \t]).*$", re.MULTILINE
@@ -69,6 +74,8 @@ _ANY_SAMPLE: Final = re.compile(
     r"|[a-zA-Z_:][\w:]*(?:\{.*\})?[ \t]+[-+]?(?:[.\d]\S*|Inf|NaN)(?:[ \t]+-?\d+)?[ \t\r]*$)",
     re.MULTILINE,
 )
+SERIES_KEPT: Final = 1024
+"""Series that need not be parsed again: those of some fifty engines on one page."""
 LIMIT: Final = 1e18
 """No counter of tokens, steps or seconds comes near: a larger value is damage."""
 
@@ -83,12 +90,9 @@ def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...
     Raises:
         ObserveError: The page is empty, cut, not a metrics page, not vLLM's, or holds an impossible value.
     """
-    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415  # a store needs no parser
-
     _refuse_other_pages(text)
-    lines = "\n".join(_WANTED_LINE.findall(text)) + "\n"
     try:
-        return snapshots(text_string_to_metric_families(lines), at_seconds)
+        return _snapshots(_samples(_WANTED_LINE.findall(text)), at_seconds)
     except ValueError as error:
         raise ObserveError(
             Reason.PAGE_CUT,
@@ -98,14 +102,57 @@ def read_page(text: str, at_seconds: float | None = None) -> tuple[Snapshot, ...
 
 def snapshots(families: "Iterable[Metric]", at_seconds: float | None) -> tuple[Snapshot, ...]:
     """The same from families already parsed; `read_page` equals this over a full parse of the page."""
+    return _snapshots(((_series_of(each), each.value) for each in _all(families)), at_seconds)
+
+
+def _samples(lines: Sequence[str]) -> Iterable[tuple[_Series, float]]:
+    """What the lines tell. Those of the usual form are a series, a space and a value, and the series is known by now.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    try:
+        return [(_series(series), _number(value)) for series, _, value in (line.rpartition(" ") for line in lines)]
+    except ValueError:
+        return [(_series_of(each), each.value) for each in _parsed("\n".join(lines) + "\n")]
+
+
+@lru_cache(maxsize=SERIES_KEPT)
+def _series(text: str) -> _Series:
+    """What a name and labels stand for. Raises ValueError where more is there, such as a value before a timestamp."""
+    (found,) = _parsed(f"{text} 0\n")
+    if found.value != 0 or found.timestamp is not None:
+        raise ValueError(text)
+    return _series_of(found)
+
+
+def _number(text: str) -> float:
+    if "_" in text:  # to Python it is one all the same
+        raise ValueError(text)
+    return float(text)
+
+
+def _parsed(lines: str) -> "Iterator[MetricSample]":
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415  # a store needs no parser
+
+    return _all(text_string_to_metric_families(lines))
+
+
+def _all(families: "Iterable[Metric]") -> "Iterator[MetricSample]":
+    return (each for family in families for each in family.samples)
+
+
+def _series_of(each: "MetricSample") -> _Series:
+    engine = (each.labels.get("model_name", ""), each.labels.get("engine", FIRST_ENGINE))
+    return engine, sample(each.name, each.labels)
+
+
+def _snapshots(samples: Iterable[tuple[_Series, float]], at_seconds: float | None) -> tuple[Snapshot, ...]:
     found: dict[tuple[str, str], dict[Sample, float]] = defaultdict(dict)
-    for family in families:
-        for each in family.samples:
-            name = sample(each.name, each.labels)
-            if name is not None:
-                refuse_impossible(name, each.value)
-                key = (each.labels.get("model_name", ""), each.labels.get("engine", FIRST_ENGINE))
-                _put(found[key], name, each.value)
+    for (engine, name), value in samples:
+        if name is not None:
+            refuse_impossible(name, value)
+            _put(found[engine], name, value)
     if not any(position is None for samples in found.values() for _, position in samples):
         raise ObserveError(Reason.PAGE_CUT, f"The page has vllm: series, but not vllm:{next(iter(LOAD))}: {_CUT}")
     return tuple(assembled(*key, found[key], at_seconds) for key in sorted(found))

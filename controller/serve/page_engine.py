@@ -192,7 +192,7 @@ def _control(engine: EngineCycle, seconds_since: float, *, old: bool) -> Iterato
     else:
         left = (told.expires_in_seconds or 0.0) - seconds_since
         if left > 0:
-            yield "schedule held", f"for {age(left)} more", f"by {name(told.owner)}; renewed on every pass"
+            yield "schedule held", f"for {age(left)} more", f"by {name(told.owner)}; renewed in good time"
         else:
             yield "schedule held", "no longer", "it ran out: a running engine is back at its launch schedule"
     if control.applied is not None and not old:

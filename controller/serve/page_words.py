@@ -72,7 +72,7 @@ def answer(  # noqa: PLR0911  (one return for each kind of answer)
             return f"Measuring k={k}"
         case _ if reason is Reason.OTHER_BATCHES:
             return "k stays here; other loads change"
-        case _ if outcome in (Outcome.APPLIED, Outcome.RENEWED):
+        case _ if outcome in (Outcome.APPLIED, Outcome.RENEWED, Outcome.HELD):
             return f"k={k} is set" if k else "Drafting is off: k=0 is set"
         case _ if outcome in _UNFINISHED:
             return f"k={k} {_UNFINISHED[outcome]}"

@@ -46,6 +46,7 @@ class Server:
             threads=THREADS,
             channel_timeout=IDLE_SECONDS,
             cleanup_interval=IDLE_SECONDS,
+            asyncore_loop_timeout=IDLE_SECONDS // 2,  # whatever happens wakes it; by itself it looks for the idle
             max_request_body_size=1024,
             ident="adaptive-k",
             clear_untrusted_proxy_headers=True,

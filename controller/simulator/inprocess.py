@@ -1,11 +1,12 @@
-"""HTTP without sockets: a transport for `requests` that calls a WSGI application in the same process.
+"""HTTP without sockets: transports that call a WSGI application in the same process.
 
-For benchmarks and tests that drive a simulated server faster than a port would:
+For benchmarks and tests that drive a simulated server faster than a port would, through `requests` or a `Fetcher`:
 
     session.mount("http://simulated", InProcessAdapter(server.application))
+    Fetcher(pools=InProcessPools(server.application))
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -14,7 +15,7 @@ from wsgiref.util import setup_testing_defaults
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3 import HTTPHeaderDict, HTTPResponse, PoolManager
 
 
 class InProcessAdapter(HTTPAdapter):
@@ -34,17 +35,42 @@ class InProcessAdapter(HTTPAdapter):
         Raises:
             TypeError: The body is a stream; only bytes and text are carried.
         """
-        status, headers, body = _call(self._application, _environment(request))
-        code, _, reason = status.partition(" ")
-        raw = HTTPResponse(
-            BytesIO(b"" if request.method == "HEAD" else body),
-            HTTPHeaderDict(headers),
-            int(code),
-            reason=reason,
-            request_method=request.method,
-            preload_content=False,
-        )
-        return self.build_response(request, raw)
+        method, url = request.method or "GET", request.url or ""
+        return self.build_response(request, _answer(self._application, method, url, request.headers, request.body))
+
+
+class InProcessPools(PoolManager):
+    """The same for whoever asks urllib3."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        super().__init__()
+        self._application = application
+
+    def urlopen(  # type: ignore[override]  # as urllib3 itself says of its own
+        self,
+        method: str,
+        url: str,
+        redirect: bool = True,  # noqa: ARG002
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        **_more: Any,
+    ) -> HTTPResponse:
+        """The application's answer."""
+        return _answer(self._application, method, url, headers, body)
+
+
+def _answer(application: WSGIApplication, method: str, url: str, headers: Mapping[str, str], body: Any) -> HTTPResponse:
+    status, answered, content = _call(application, _environment(method, url, headers, body or b""))
+    code, _, reason = status.partition(" ")
+    return HTTPResponse(
+        BytesIO(b"" if method == "HEAD" else content),
+        HTTPHeaderDict(answered),
+        int(code),
+        reason=reason,
+        request_method=method,
+        preload_content=False,
+    )
 
 
 def _call(application: WSGIApplication, environment: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
@@ -65,18 +91,17 @@ def _call(application: WSGIApplication, environment: WSGIEnvironment) -> tuple[s
     return status, headers, b"".join(body)
 
 
-def _environment(request: PreparedRequest) -> WSGIEnvironment:
-    parts = urlsplit(request.url or "")
-    body = request.body or b""
+def _environment(method: str, url: str, sent: Mapping[str, str], body: Any) -> WSGIEnvironment:
+    parts = urlsplit(url)
     if not isinstance(body, bytes | str):
         raise TypeError(f"an in-process request carries bytes or text, not a {type(body).__name__}")
     content = body.encode() if isinstance(body, str) else body
-    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()}
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in sent.items()}
     kind = headers.pop("HTTP_CONTENT_TYPE", None)
     headers.pop("HTTP_CONTENT_LENGTH", None)
     environment: WSGIEnvironment = {
         **headers,
-        "REQUEST_METHOD": request.method or "GET",
+        "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(parts.path or "/").decode("latin-1"),
         "QUERY_STRING": parts.query,

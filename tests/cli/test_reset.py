@@ -35,7 +35,7 @@ def test_a_sidecar_that_runs_keeps_out_afterwards(server: Simulated, command: Co
     """It says so in its log, and holds nothing."""
     options = ("--mode", "apply", "--plugin-token-file", str(server.tokens), "--ttl-seconds", "3600")
     with running(server.url, *options) as sidecar:
-        held = sidecar.wait_for(lambda line: line.get("outcome") == "renewed")
+        held = sidecar.wait_for(lambda line: line.get("outcome") == "held")
         assert command("reset", "--url", server.url, "--plugin-token-file", server.tokens).code == OK
         out = sidecar.wait_for(lambda line: line.get("reason") == "stood_down", held)
         sidecar.wait_for(lambda line: line.get("reason") == "stood_down", out)

@@ -38,9 +38,9 @@ def applied(line: dict[str, Any]) -> bool:
     return bool(line.get("outcome") == "applied")
 
 
-def renewed(line: dict[str, Any]) -> bool:
+def held(line: dict[str, Any]) -> bool:
     """A decision that holds on."""
-    return bool(line.get("outcome") == "renewed")
+    return line.get("outcome") in ("held", "renewed")
 
 
 def told_a_secret(sidecar: Running) -> bool:
@@ -56,7 +56,7 @@ def test_it_changes_k_says_so_and_ends_with_0(server: Simulated) -> None:
         line = sidecar.log[change - 1]
         assert (line["outcome"], line["reason"], line["k"]) == ("applied", "speculation_loses", 0)
         assert line["gain_low"] > 1.0
-        sidecar.wait_for(renewed, change)
+        sidecar.wait_for(held, change)
         told = server.told
         assert told["owner"] == OWNER
         assert k_at(told["schedule"], 32) == 0
@@ -73,7 +73,7 @@ def test_it_changes_k_says_so_and_ends_with_0(server: Simulated) -> None:
 def test_killed_it_leaves_the_engine_to_its_time_to_live(server: Simulated) -> None:
     """Serving goes on, and the launch schedule returns by itself: 40 s of the server's time are two of ours."""
     with running(server.url, *apply(server, ttl_seconds=40)) as sidecar:
-        sidecar.wait_for(renewed)
+        sidecar.wait_for(held)
         assert sidecar.end(signal.SIGKILL) == -signal.SIGKILL
     assert server.told["owner"] == OWNER
     told = server.wait_for_owner(None)
@@ -85,7 +85,7 @@ def test_killed_and_started_again_it_goes_on_from_its_checkpoint(server: Simulat
     """Under the same owner, without a conflict and without a change; a file that a kill left behind is no matter."""
     options = apply(server, "--checkpoint", str(tmp_path / "checkpoint"))
     with running(server.url, *options) as sidecar:
-        sidecar.wait_for(renewed, sidecar.wait_for(lambda line: line.get("action") == "disable"))
+        sidecar.wait_for(held, sidecar.wait_for(lambda line: line.get("action") == "disable"))
         sidecar.end(signal.SIGKILL)
     generation = server.told["generation"]
     with running(server.url, *options) as sidecar:
@@ -93,7 +93,7 @@ def test_killed_and_started_again_it_goes_on_from_its_checkpoint(server: Simulat
         first = sidecar.wait_for(lambda line: line["event"] == "decision", restored)
         sidecar.wait_for(lambda line: line.get("batch") is not None, first)
         assert sidecar.log[restored - 1]["engines"] == 1
-        assert sidecar.log[first - 1]["outcome"] == "renewed"
+        assert sidecar.log[first - 1]["outcome"] == "held"
         assert server.told["generation"] == generation
         assert k_at(server.told["schedule"], 32) == 0
         assert sidecar.end() == OK
@@ -106,8 +106,7 @@ def test_a_checkpoint_that_cannot_be_used_or_written_is_told_once_and_control_go
     """A folder is in its place: it can neither be read nor replaced."""
     (tmp_path / "checkpoint" / "within").mkdir(parents=True)
     with running(server.url, *apply(server, "--checkpoint", str(tmp_path / "checkpoint"))) as sidecar:
-        held = sidecar.wait_for(renewed)
-        sidecar.wait_for(renewed, held)
+        sidecar.wait_for(held, sidecar.wait_for(held))
         assert sidecar.end() == OK
     failures = [line["reason"] for line in sidecar.log if line["event"] == "failure"]
     assert failures == ["checkpoint_unusable", "checkpoint_not_saved"]

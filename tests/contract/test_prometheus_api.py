@@ -20,7 +20,7 @@ from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.history import History
 from controller.observe.prometheus.source import LiveSource
 from controller.reason import Reason
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessPools
 
 NOW = 1.8e9
 FIRST = after(snapshot())
@@ -109,7 +109,7 @@ def test_credentials_come_from_files_and_go_with_every_query(tmp_path: Path, sto
     user, password = tmp_path / "user", tmp_path / "password"
     user.write_text("ops\n", "utf-8")
     password.write_text("s3cret:x\n", "utf-8")
-    fetcher = Fetcher(adapter=InProcessAdapter(store.application), peer=PROMETHEUS)
+    fetcher = Fetcher(pools=InProcessPools(store.application), peer=PROMETHEUS)
     client = Client(URL, fetcher, Access(user, password, "team-a"))
     assert client.now() == NOW
     basic = base64.b64encode(b"ops:s3cret:x").decode()

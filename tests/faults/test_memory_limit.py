@@ -34,7 +34,7 @@ def test_under_a_memory_limit_pages_of_100_mb_are_refused_one_after_the_other(tm
         stage.hold(((1, 256, 2),), OWNER, TTL_SECONDS)
         apply = ("--mode", "apply", "--plugin-token-file", str(stage.folder / "own"), "--owner", OWNER)
         with running(stage.network.url, *apply) as sidecar:
-            seen = sidecar.wait_for(lambda line: line.get("reason") == "idle" and line.get("outcome") == "renewed")
+            seen = sidecar.wait_for(lambda line: line.get("reason") == "idle" and line.get("outcome") == "held")
             held = in_force(stage)
             assert held[0] == OWNER
             limit = size_bytes(sidecar.process.pid) + ROOM_BYTES

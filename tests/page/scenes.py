@@ -22,7 +22,7 @@ from controller.observe.http import Fetcher
 from controller.observe.plugin import PluginSource
 from controller.observe.scrape import HttpSource
 from controller.reason import Reason
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessPools
 from controller.simulator.server import SimulatedServer
 
 URL: Final = "http://simulated"
@@ -77,10 +77,10 @@ def _watch(scenario: str, passes: int, *, live: bool, seed: int = 3) -> tuple[Cy
         token = Path(folder) / "token"
         token.write_text("a-token-of-the-tests\n", "utf-8")
         server = SimulatedServer(scenario, seed=seed, token_file=token if live else None)
-        clock, adapter = _SimulatedTime(server), InProcessAdapter(server.application)
-        fetcher = Fetcher(adapter=adapter, token_file=token if live else None)
+        clock, pools = _SimulatedTime(server), InProcessPools(server.application)
+        fetcher = Fetcher(pools=pools, token_file=token if live else None)
         loop = Controller(
-            HttpSource(URL, clock, Fetcher(adapter=adapter)),
+            HttpSource(URL, clock, Fetcher(pools=pools)),
             clock,
             LiveActuator(URL, fetcher, LiveSettings(OWNER)) if live else RecommendOnly(),
             PolicySettings(),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import requests
 from controlled import OWNER, POLICY, TOKEN, Fault, Served, Sidecar
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from urllib3.exceptions import ConnectTimeoutError, ProtocolError
 
 from controller.act.actuator import Outcome
 from controller.checkpoint import Checkpoint
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)  # simulated hours: a busy machine takes minutes over some of them
 
 METRICS: Final = "/metrics"
+HOLDING: Final = {Outcome.HELD, Outcome.RENEWED}
 
 
 def traffic(*phases: tuple[float, str, int], **changes: Any) -> Scenario:
@@ -193,10 +194,10 @@ def test_a_schedule_is_renewed_while_passes_go_on_also_when_nobody_sends_anythin
     held = served.engine.schedule
     assert held != served.engine.launch_schedule
     cycles = sidecar.until(1290)
-    assert {engine.acted.outcome for engine in engines(cycles)} == {Outcome.RENEWED}
+    assert {engine.acted.outcome for engine in engines(cycles)} == HOLDING
     assert {engine.decision.reason for engine in engines(cycles)} == {Reason.IDLE}
     assert (served.told()["owner"], served.engine.schedule) == (OWNER, held)
-    served.server.advance_to(sidecar.passed_at_seconds + 119)
+    served.server.advance_to(sidecar.passed_at_seconds + 79)
     assert served.engine.schedule == held
     served.server.advance_to(sidecar.passed_at_seconds + 122)
     assert (served.told()["owner"], served.engine.schedule) == (None, served.engine.launch_schedule)
@@ -261,7 +262,7 @@ def test_frozen_what_is_held_stays_held_and_nothing_changes(tmp_path: Path) -> N
     assert held != served.engine.launch_schedule
     cycles = sidecar.until(600)
     assert {engine.decision.reason for engine in engines(cycles)} == {Reason.FROZEN}
-    assert {engine.acted.outcome for engine in engines(cycles)} == {Outcome.RENEWED}
+    assert {engine.acted.outcome for engine in engines(cycles)} == HOLDING
     assert all(engine.control is not None and engine.control.frozen for engine in engines(cycles))
     assert (served.told()["owner"], served.engine.schedule) == (OWNER, held)
     sidecar.frozen = False
@@ -419,7 +420,7 @@ def test_a_plugin_that_does_not_answer_costs_nothing_but_the_change(tmp_path: Pa
     served = sidecar.served
     sidecar.until(100)
     held = served.engine.schedule
-    served.faults[PATH] = raises(requests.ReadTimeout("no answer"))
+    served.faults[PATH] = raises(ConnectTimeoutError("no answer"))
     cycles = sidecar.until(260)
     assert {engine.acted.reason for engine in engines(cycles)} == {Reason.PLUGIN_UNREACHABLE}
     assert all(cycle.failures == () for cycle in cycles)
@@ -495,7 +496,7 @@ def test_the_rest_of_a_server_during_a_probe_is_not_charged_to_exploration(tmp_p
 
 
 def test_a_restored_sidecar_goes_on_under_the_same_owner_without_warming_up_again(tmp_path: Path) -> None:
-    """Its first pass renews what is held; its first window finds nothing to change."""
+    """Its first pass goes on with what is held; its first window finds nothing to change."""
     served = Served(PROSE, tmp_path)
     first = Sidecar(served)
     first.until(300)
@@ -505,7 +506,7 @@ def test_a_restored_sidecar_goes_on_under_the_same_owner_without_warming_up_agai
     second = Sidecar(served, offset_seconds=-5e6)
     second = Sidecar(served, offset_seconds=-5e6, restored=Checkpoint(path, "simulated", second.clock).read())
     found = engines(second.until(330))
-    assert {engine.acted.outcome for engine in found} == {Outcome.RENEWED}
+    assert {engine.acted.outcome for engine in found} <= HOLDING
     assert served.told()["generation"] == generation
     assert served.engine.schedule == held
     assert found[1].decision.reason not in (Reason.NOT_ENOUGH_EVIDENCE, Reason.WARMING_UP)
@@ -534,7 +535,7 @@ def test_a_sidecar_that_forgot_everything_takes_its_schedule_over_without_a_conf
     Sidecar(served).until(200)
     held = served.engine.schedule
     (engine,) = engines(Sidecar(served).until(201))
-    assert engine.acted.outcome is Outcome.RENEWED
+    assert engine.acted.outcome in HOLDING
     assert served.engine.schedule == held
 
 
@@ -585,7 +586,7 @@ STATUSES = (
 )
 FAULTS = st.one_of(
     st.builds(answers, st.binary(max_size=200), st.sampled_from(STATUSES)),
-    st.sampled_from([requests.ConnectionError("reset"), requests.ReadTimeout("slow"), OSError("odd")]).map(raises),
+    st.sampled_from([ProtocolError("reset"), ConnectTimeoutError("slow"), OSError("odd")]).map(raises),
 )
 DONE_TO = st.sampled_from(["metrics", "plugin", "both", "nothing", "reset", "another owner", "freeze", "time"])
 

@@ -12,10 +12,10 @@ import urllib3
 
 from controller.act.rollout.body import body_of
 from controller.act.rollout.result import RolloutOutcome, RolloutStop
+from controller.act.rollout.session import Session
 from controller.clock import Clock
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause
-from controller.observe.http import Session
 from controller.observe.secret import without_secret
 from controller.plain import plain
 

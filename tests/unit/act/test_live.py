@@ -1,16 +1,17 @@
-"""The live actuator: one PUT a pass, with what the plugin needs to know, and every refusal told and never raised."""
+"""The live actuator: at most one PUT a pass, with what the plugin needs to know; refusals are told and never raised."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import requests
 from controlled import OWNER, TOKEN, URL, Served
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from urllib3.exceptions import ConnectTimeoutError, ProtocolError, SSLError
 
 from controller.act.actuator import NOTHING_DONE, Acted, Order, Outcome
 from controller.act.live import LiveActuator, LiveSettings, owner_name
@@ -21,7 +22,7 @@ from controller.observe.http import Fetcher
 from controller.observe.plugin import PATH, PluginSource
 from controller.observe.speculation import Speculation
 from controller.reason import ACTING_FAILED, Reason
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessPools
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -40,9 +41,13 @@ class Hand:
         self.answers: tuple[str, bytes] | Exception | None = None
         path = folder / "mine"
         path.write_text(token, "utf-8")
-        fetcher = Fetcher(adapter=InProcessAdapter(self._application), token_file=path)
-        self.actuator = LiveActuator(URL, fetcher, LiveSettings(**({"owner": OWNER} | settings)))
-        self._source = PluginSource(URL, Fetcher(adapter=InProcessAdapter(self.served.application), token_file=path))
+        self._fetcher = Fetcher(pools=InProcessPools(self._application), token_file=path)
+        self.set(**settings)
+        self._source = PluginSource(URL, Fetcher(pools=InProcessPools(self.served.application), token_file=path))
+
+    def set(self, **settings: Any) -> None:
+        """As after a start with these settings."""
+        self.actuator = LiveActuator(URL, self._fetcher, LiveSettings(**({"owner": OWNER} | settings)))
 
     def _application(self, environment: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         body = environment["wsgi.input"].read()
@@ -112,6 +117,51 @@ def test_what_is_held_is_renewed_without_a_change(hand: Hand) -> None:
     assert hand.state.generation == 2
 
 
+def test_what_is_held_is_not_renewed_while_two_thirds_of_its_time_are_left(hand: Hand) -> None:
+    """Nothing is sent, and what the pass has read of the engine stands."""
+    hand.act()
+    hand.served.server.advance_to(39)
+    hand.sent.clear()
+    assert hand.act() == Acted(Outcome.HELD)
+    assert hand.sent == []
+    assert hand.state.expires_in_seconds == 81
+    hand.served.server.advance_to(41)
+    assert hand.act().outcome is Outcome.RENEWED
+    assert hand.state.expires_in_seconds == 120
+
+
+def test_what_is_held_is_renewed_whenever_its_end_or_our_token_is_in_doubt(hand: Hand) -> None:
+    """It was held for longer than we may; the plugin's answer has no end, or no counts: those need the token."""
+    hand.act()
+    assert hand.act().outcome is Outcome.HELD
+    for doubtful in ({"expires_in_seconds": 121.0}, {"expires_in_seconds": None}, {"measured": None}):
+        assert hand.act(state=replace(hand.state, **doubtful)).outcome is Outcome.RENEWED
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    interval_seconds=st.floats(0.5, 300),
+    ttl_seconds=st.integers(10, 3600),
+    passes=st.lists(st.tuples(st.booleans(), st.floats(0.15, 1.1)), max_size=40),
+)
+def test_what_is_held_outlives_three_lost_passes(
+    idle: Hand, interval_seconds: float, ttl_seconds: int, passes: list[tuple[bool, float]]
+) -> None:
+    """Whatever the interval and the pauses, as long as the time to live spans five intervals."""
+    ttl_seconds = max(ttl_seconds, math.ceil(5 * interval_seconds))
+    idle.set(ttl_seconds=ttl_seconds, interval_seconds=interval_seconds)
+    idle.answers = None
+    assert idle.act().outcome is not Outcome.FAILED
+    generation, lost_in_a_row = idle.state.generation, 0
+    for lost, pause in passes:
+        idle.served.server.advance_to(idle.served.server.simulated_seconds + pause * interval_seconds)
+        lost_in_a_row = lost_in_a_row + 1 if lost and lost_in_a_row < 3 else 0
+        if not lost_in_a_row:
+            assert idle.act().outcome in (Outcome.HELD, Outcome.RENEWED)
+    assert idle.state.generation == generation
+    idle.actuator.reset()
+
+
 def test_the_operators_settings_are_sent(tmp_path: Path) -> None:
     """The time to live, and whether a k without a graph may run."""
     hand = Hand(tmp_path, ttl_seconds=30, allow_k_without_graph=True)
@@ -131,7 +181,7 @@ def test_the_launch_schedule_is_held_after_another_was(hand: Hand) -> None:
     """Like any other, so that its time to live does not end in between."""
     hand.act()
     assert hand.act(LAUNCHED).outcome is Outcome.APPLIED
-    assert hand.act(LAUNCHED).outcome is Outcome.RENEWED
+    assert hand.act(LAUNCHED).outcome is Outcome.HELD
     assert (hand.state.owner, hand.state.schedule) == (OWNER, LAUNCHED)
 
 
@@ -197,7 +247,7 @@ def test_a_rotated_token_is_taken_up_without_a_restart(tmp_path: Path) -> None:
             ),
             st.binary(max_size=200) | st.sampled_from([b"null", b"{}", b'{"error": null}', b'{"error": [1]}', b"[]"]),
         ),
-        st.sampled_from([requests.ConnectionError("x"), requests.Timeout("x"), OSError("x")]),
+        st.sampled_from([ProtocolError("x"), ConnectTimeoutError("x"), SSLError("x"), OSError("x")]),
     )
 )
 def test_whatever_the_plugin_answers_is_told_and_never_raised(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pytest
 from courses import market
 from hypothesis import given, settings
@@ -47,6 +48,17 @@ def test_no_workload_gains_by_sharing(workloads: list[tuple[float, float]], batc
         assert 0 <= each.k_best <= 4
         if each.k_best == mix_k:
             assert each.cost_of_mix == 0.0
+
+
+@pytest.mark.parametrize("mix_k", [0.0, 1.5, 4.0])
+def test_workloads_priced_together_are_priced_as_each_alone(mix_k: float) -> None:
+    """By a market that knows this one's acceptance only, and the coverage of the mix."""
+    known = [replace(estimate(each, HEAD), coverage=MIX.acceptance.coverage) for each in (CODE, PROSE)]
+    found = MIX.gains_alone(known, 16.0, mix_k)
+    for row, each in enumerate(known):
+        alone = replace(MIX, acceptance=each).prices([16.0], mix_k)
+        for part in ("log_gain", "gain_deviation"):
+            np.testing.assert_allclose(getattr(found, part)[row], getattr(alone, part)[0], rtol=1e-9, atol=1e-12)
 
 
 def test_each_workload_has_its_own_best_k_and_pays_for_another() -> None:

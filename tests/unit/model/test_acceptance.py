@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from windows import drafted, window
 
-from controller.model.acceptance import Acceptance, estimate
+from controller.model.acceptance import Acceptance, estimate, estimates
 from controller.model.drafter import HEAD, LOOKUP, UNKNOWN, Drafting
 from controller.model.evidence import MEMORY_WINDOWS, AcceptanceEvidence, counts_of, observed
 
@@ -32,6 +32,21 @@ def test_the_estimate_finds_the_survival_that_drew_the_counts() -> None:
     assert all(
         low <= true <= high for low, true, high in zip(found.survival_low, truth, found.survival_high, strict=True)
     )
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 0.99), st.floats(0, 1e5), st.integers(0, 5)), min_size=1, max_size=4))
+def test_several_are_estimated_as_each_of_them_alone(known: list[tuple[float, float, int]]) -> None:
+    """However much or little is known of the others."""
+    several = [
+        AcceptanceEvidence(risks, tuple(rate * each for each in risks), draft_squares=risks[0])
+        for rate, drafts, k in known
+        for risks in [tuple(drafts * rate**j if j < k else 0.0 for j in range(5))]
+    ]
+    for each, found in zip(several, estimates(several, HEAD), strict=True):
+        alone = estimate(each, HEAD)
+        assert (found.positions_observed, found.evidence_drafts) == (alone.positions_observed, alone.evidence_drafts)
+        for part in ("hazard", "survival", "survival_low", "survival_high", "logit_covariance"):
+            np.testing.assert_allclose(getattr(found, part), getattr(alone, part), rtol=1e-9)
 
 
 def test_bounds_narrow_with_evidence() -> None:

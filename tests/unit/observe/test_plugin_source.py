@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback import Loopback, answer, hang, unused_port
-from urllib3 import HTTPResponse
+from urllib3 import HTTPResponse, PoolManager
 
 from controller.observe.errors import ObserveError
 from controller.observe.http import PLUGIN, Fetcher
@@ -210,29 +209,23 @@ def test_any_json_is_a_state_or_a_refusal(document: Any) -> None:
 @given(st.binary(max_size=300), st.integers(100, 599))
 def test_any_answer_with_any_status_is_a_state_or_a_refusal(body: bytes, status: int) -> None:
     """What the loop gets to see of it, through the same client as over a port."""
-    source = PluginSource("http://simulated", Fetcher(adapter=_Says(body, status)))
+    source = PluginSource("http://simulated", Fetcher(pools=_Says(body, status)))
     with pytest.raises(ObserveError) as caught:
         source.read()
     assert caught.value.reason in ACTING_FAILED
     assert caught.value.message.isprintable()
 
 
-class _Says(requests.adapters.BaseAdapter):
+class _Says(PoolManager):
     """Answers with a body and a status."""
 
     def __init__(self, body: bytes, status: int) -> None:
         super().__init__()
         self._body, self._status = body, status
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+    def urlopen(self, *_: Any, **__: Any) -> HTTPResponse:  # type: ignore[override]
         """The answer."""
-        response = requests.Response()
-        response.status_code, response.url = self._status, request.url or ""
-        response.raw = HTTPResponse(BytesIO(self._body), status=self._status, preload_content=False)
-        return response
-
-    def close(self) -> None:
-        """Nothing is open."""
+        return HTTPResponse(BytesIO(self._body), status=self._status, preload_content=False)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,35 @@ def test_what_a_page_shows_is_read_back_whatever_the_names_and_numbers(shown: tu
     assert read_page(text) == fully_parsed(text) == shown
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{series} {value} 1700000000000", "{series} {value} 0", "{series}\t{value}", "{series}  {value} ",
+        "{series} {value}\r", "{series} +{value}", '{series} {value} # {{trace_id="0 0"}} 1',
+    ],
+)  # fmt: skip
+def test_a_sample_of_another_form_than_vllms_reads_the_same(form: str) -> None:
+    """A timestamp, tabs and the like, which whatever stands before vLLM may write; on a page that was read before."""
+    before = read_page(GOOD)
+    lines = [
+        form.format(series=series, value=value) if series.startswith("vllm:") else line
+        for line in GOOD.splitlines()
+        for series, _, value in [line.rpartition(" ")]
+    ]
+    text = "\n".join([*lines, ""])
+    assert read_page(text) == fully_parsed(text) == before
+
+
+@pytest.mark.parametrize("value", ["1_000", "0x10", "", "five", '5"'])
+def test_a_value_that_is_no_number_is_none_on_a_known_series_either(value: str) -> None:
+    """What Python alone would take is refused, too."""
+    assert read_page(GOOD)
+    text = re.sub(r"(?m)^(vllm:generation_tokens_total\S+) .*$", rf"\1 {value}", GOOD)
+    with pytest.raises(ValueError, match=r"."):
+        fully_parsed(text)
+    assert isinstance(read(text), ObserveError)
+
+
 def test_a_real_page_reads_as_the_numbers_that_stand_on_it() -> None:
     """The n-gram capture, number by number."""
     (engine,) = read_page(NGRAM_WINDOW[1].read_text(), 12.0)

@@ -307,6 +307,7 @@ def test_what_acting_did_is_counted_by_name() -> None:
         Outcome.RECOMMENDED: 0,
         Outcome.APPLIED: 1,
         Outcome.RENEWED: 0,
+        Outcome.HELD: 0,
         Outcome.FROZEN: 0,
         Outcome.ROLLING: 0,
         Outcome.ROLLING_BACK: 0,

@@ -13,7 +13,7 @@ from controller.observe.errors import ObserveError
 from controller.observe.http import Fetcher
 from controller.reason import Reason
 from controller.simulator import asgi
-from controller.simulator.inprocess import InProcessAdapter
+from controller.simulator.inprocess import InProcessAdapter, InProcessPools
 from controller.simulator.server import SimulatedServer
 
 URL = "http://simulated"
@@ -64,13 +64,13 @@ def test_the_sidecar_reads_pages_through_it() -> None:
     """Chunk by chunk and time after time, with the limits that hold for a real server."""
     server = SimulatedServer("steady-code")
     server.advance_to(30)
-    adapter = InProcessAdapter(server.application)
-    fetcher = Fetcher(adapter=adapter)
+    pools = InProcessPools(server.application)
+    fetcher = Fetcher(pools=pools)
     assert fetcher.get(f"{URL}/metrics", "text/plain") == server.page()
     server.advance_to(40)
     assert fetcher.get("https://simulated/metrics", "text/plain") == server.page()
     with pytest.raises(ObserveError) as small:
-        Fetcher(limit_bytes=1000, adapter=adapter).get(f"{URL}/metrics", "text/plain")
+        Fetcher(limit_bytes=1000, pools=pools).get(f"{URL}/metrics", "text/plain")
     with pytest.raises(ObserveError) as missing:
         fetcher.get(f"{URL}/nowhere", "text/plain")
     assert (small.value.reason, missing.value.reason) == (Reason.PAGE_TOO_LARGE, Reason.SERVER_ERROR)
