@@ -591,12 +591,30 @@ FAULTS = st.one_of(
 DONE_TO = st.sampled_from(["metrics", "plugin", "both", "nothing", "reset", "another owner", "freeze", "time"])
 
 
-@given(st.lists(st.tuples(DONE_TO, FAULTS, st.integers(1, 130)), max_size=6), st.integers(0, 3))
-@settings(max_examples=12)
+SCRIPTS = st.lists(st.tuples(DONE_TO, FAULTS, st.integers(1, 130)), max_size=6)
+
+
+@given(SCRIPTS, st.integers(0, 3))
+@settings(max_examples=4)
 def test_no_pass_raises_and_control_comes_back_whatever_the_server_does(
     script: list[tuple[str, Fault, int]], seed: int
 ) -> None:
     """Faults of every kind, then a healthy server: within a few minutes all is as if nothing had been."""
+    nothing_raises_and_control_comes_back(script, seed)
+
+
+@pytest.mark.slow
+@given(SCRIPTS, st.integers(0, 3))
+@settings(max_examples=40)
+def test_no_pass_raises_and_control_comes_back_whatever_many_servers_do(
+    script: list[tuple[str, Fault, int]], seed: int
+) -> None:
+    """Ten times as many scripts."""
+    nothing_raises_and_control_comes_back(script, seed)
+
+
+def nothing_raises_and_control_comes_back(script: list[tuple[str, Fault, int]], seed: int) -> None:
+    """Play the script, then leave the server alone."""
     with tempfile.TemporaryDirectory() as folder:
         served = Served(replace(PROSE, events=(Event(77, "restart", down_seconds=3),)), Path(folder), seed=seed)
         sidecar = Sidecar(served, seed=seed, stand_down_seconds=60)
@@ -634,7 +652,7 @@ ODD = st.one_of(JSON, RANGES, st.sampled_from([OWNER, "somebody", 0, 1, 4096, []
 
 
 @given(st.lists(st.dictionaries(FIELDS, ODD, max_size=4), min_size=1, max_size=4))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_no_document_of_the_plugin_makes_a_pass_raise(lies: list[dict[str, Any]]) -> None:
     """Fields that are missing nothing but the truth."""
     with tempfile.TemporaryDirectory() as folder:
