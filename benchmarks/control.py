@@ -7,7 +7,8 @@ speculation on the same server), by the best static table in hindsight, by an ac
 and by an oracle that knows the truth at every step; all with the same texts and arrivals. Scenarios are data
 (`benchmarks/scenarios`, schema in `benchmarks/scenario.schema.json`). The score is tokens per busy second where clients
 wait for one another (closed loop), and tokens per second of a request (1 / mean TPOT) where they come as they please;
-the whole trace counts, learning included.
+the whole trace counts, learning included. `--quick` plays what the targets are about, one seed of it: no table, no
+server without speculation, and of the fixed ks only 0 and those that could be the best by the physics.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
+from control_forecast import may_be_best
 from control_play import CONTROLLER, EMA, ORACLE, TABLE, WITHOUT, Played, Task, fixed, play
 from control_score import Summary, best_table, missed, row, summary
 
@@ -42,7 +44,7 @@ def main() -> int:
     except ScenarioFileError as error:
         print(error, file=sys.stderr)
         return 2
-    summaries = judge(traces, 1 if options.quick else options.seeds, options.processes)
+    summaries = judge(traces, 1 if options.quick else options.seeds, options.processes, quick=options.quick)
     print(json.dumps(_document(summaries), indent=2) if options.json else "\n".join(_table(summaries)))
     misses = missed(summaries)
     for words in misses:
@@ -53,7 +55,11 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="machine-readable results")
-    parser.add_argument("--quick", action="store_true", help="one seed of each scenario")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one seed of each scenario, in a minute; without columns that have no target",
+    )
     parser.add_argument("--seeds", type=_at_least_one, default=SEEDS, metavar="N", help=f"default {SEEDS}")
     parser.add_argument("--scenarios", type=Path, action="append", default=[], metavar="FILE", help="add scenarios")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="play this scenario only")
@@ -82,12 +88,12 @@ def _traces(files: Iterable[Path], only: Sequence[str]) -> list[Trace]:
     return [trace for name, trace in found.items() if not only or name in only]
 
 
-def judge(traces: Sequence[Trace], seeds: int, processes: int) -> list[Summary]:
-    """Play every trace with every contestant and seed, and sum up."""
+def judge(traces: Sequence[Trace], seeds: int, processes: int, *, quick: bool = False) -> list[Summary]:
+    """Play every trace with every contestant and seed, and sum up; if `quick`, with those that the targets need."""
     runs: dict[_Key, dict[str, Played]] = {(trace.scenario.name, seed): {} for trace in traces for seed in range(seeds)}
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
-        for played in _play_all(pool, traces, seeds, runs):
+        for played in _play_all(pool, traces, seeds, runs, quick=quick):
             runs[_key(played)][played.task.contestant] = played
     finally:
         pool.shutdown(cancel_futures=True)  # when stopped, only the runs under way are waited for
@@ -95,12 +101,11 @@ def judge(traces: Sequence[Trace], seeds: int, processes: int) -> list[Summary]:
 
 
 def _play_all(
-    pool: ProcessPoolExecutor, traces: Sequence[Trace], seeds: int, runs: dict[_Key, dict[str, Played]]
+    pool: ProcessPoolExecutor, traces: Sequence[Trace], seeds: int, runs: dict[_Key, dict[str, Played]], *, quick: bool
 ) -> Iterator[Played]:
     """Runs as they end; the table of a scenario is played once all its fixed ks are known."""
-    tasks = [Task(trace, seed, name) for trace in traces for seed in range(seeds) for name in _contestants(trace)]
-    waiting: set[Future[Played]] = {pool.submit(play, task) for task in tasks}
-    total, done = len(tasks) + len(traces) * seeds, 0
+    waiting: set[Future[Played]] = {pool.submit(play, task) for task in _tasks(traces, seeds, quick=quick)}
+    total, done = len(waiting) + (0 if quick else len(traces) * seeds), 0
     while waiting:
         for future in as_completed(tuple(waiting)):
             waiting.remove(future)
@@ -110,7 +115,7 @@ def _play_all(
             _progress(done, total)
             fixed_runs = [run for name, run in runs[_key(played)].items() if name.startswith("k=")]
             scenario = played.task.trace.scenario
-            if played.task.contestant.startswith("k=") and len(fixed_runs) == scenario.k_max + 1:
+            if not quick and played.task.contestant.startswith("k=") and len(fixed_runs) == scenario.k_max + 1:
                 table = best_table(fixed_runs, scenario.max_num_seqs)
                 waiting.add(pool.submit(play, Task(played.task.trace, played.task.seed, TABLE, table)))
 
@@ -123,8 +128,12 @@ def _progress(done: int, total: int) -> None:
         print(f"{done} of {total} runs", file=sys.stderr, flush=True)
 
 
-def _contestants(trace: Trace) -> list[str]:
-    return [CONTROLLER, ORACLE, EMA, WITHOUT, *(fixed(k) for k in range(trace.scenario.k_max + 1))]
+def _tasks(traces: Iterable[Trace], seeds: int, *, quick: bool) -> Iterator[Task]:
+    """All runs but those of the tables; while those of one scenario are found, those of the one before run."""
+    for trace in traces:
+        ks = sorted({0, *may_be_best(trace)}) if quick else range(trace.scenario.k_max + 1)
+        names = [CONTROLLER, ORACLE, EMA, *([] if quick else [WITHOUT]), *map(fixed, ks)]
+        yield from (Task(trace, seed, name) for seed in range(seeds) for name in names)
 
 
 def _key(played: Played) -> _Key:

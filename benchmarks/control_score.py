@@ -78,14 +78,14 @@ def _long_enough(by_k: Mapping[int, tuple[float, float]]) -> dict[int, tuple[flo
 
 @dataclass(frozen=True)
 class Row:
-    """One scenario with one seed; ratios of speeds, None where there is nothing to tell."""
+    """One scenario with one seed; ratios of speeds, None where there is nothing to tell or the other was not played."""
 
     best_fixed_k: int
     regret: float
     vs_best_fixed: float
     vs_ema: float
-    vs_table: float
-    vs_without_speculation: float
+    vs_table: float | None
+    vs_without_speculation: float | None
     oracle_vs_best_fixed: float
     oracle_vs_ema: float
     oracle_vs_best_rival: float
@@ -101,8 +101,9 @@ def row(runs: Mapping[str, Played]) -> Row:
     trace = ours.task.trace
     speed = speed_of(trace)
     scores = {name: speed(run.samples[0], run.samples[-1]) for name, run in runs.items()}
-    by_k = {k: scores[fixed(k)] for k in range(trace.scenario.k_max + 1)}
+    by_k = {k: scores[fixed(k)] for k in range(trace.scenario.k_max + 1) if fixed(k) in scores}
     best_fixed = max(by_k.values())
+    table = max(scores[TABLE], best_fixed) if TABLE in scores else None  # one k is a table too
     oracle = scores[ORACLE]
     hours = trace.seconds / 3600
     return Row(
@@ -110,11 +111,11 @@ def row(runs: Mapping[str, Played]) -> Row:
         regret=1 - scores[CONTROLLER] / oracle,
         vs_best_fixed=scores[CONTROLLER] / best_fixed,
         vs_ema=scores[CONTROLLER] / scores[EMA],
-        vs_table=scores[CONTROLLER] / max(scores[TABLE], best_fixed),  # one k is a table too
-        vs_without_speculation=scores[CONTROLLER] / scores[WITHOUT],
+        vs_table=None if table is None else scores[CONTROLLER] / table,
+        vs_without_speculation=scores[CONTROLLER] / scores[WITHOUT] if WITHOUT in scores else None,
         oracle_vs_best_fixed=oracle / best_fixed,
         oracle_vs_ema=oracle / scores[EMA],
-        oracle_vs_best_rival=oracle / max(best_fixed, scores[TABLE], scores[EMA], scores[CONTROLLER]),
+        oracle_vs_best_rival=oracle / max(table or best_fixed, scores[EMA], scores[CONTROLLER]),
         windows_vs_off=windows_vs_off(ours.samples, runs[fixed(0)].samples, speed),
         changes_per_hour=ours.changes / hours,
         probes_per_hour=ours.probes / hours,
@@ -164,8 +165,8 @@ class Summary:
     vs_best_fixed: float
     vs_ema: float
     vs_ema_error: float
-    vs_table: float
-    vs_without_speculation: float
+    vs_table: float | None
+    vs_without_speculation: float | None
     oracle_vs_best_fixed: float
     oracle_vs_ema: float
     oracle_vs_best_rival: float
@@ -183,6 +184,9 @@ def summary(trace: Trace, rows: Sequence[Row]) -> Summary:
     def mean(name: str) -> float:
         return fmean(getattr(each, name) for each in rows)
 
+    def mean_if_played(name: str) -> float | None:
+        return None if any(getattr(each, name) is None for each in rows) else mean(name)
+
     followed = [each.windows_to_follow for each in rows if each.windows_to_follow is not None]
     windows = [each.windows_vs_off for each in rows]
     lead, kept = mean("oracle_vs_best_fixed") - 1, mean("vs_best_fixed") - 1
@@ -194,8 +198,8 @@ def summary(trace: Trace, rows: Sequence[Row]) -> Summary:
         vs_best_fixed=mean("vs_best_fixed"),
         vs_ema=mean("vs_ema"),
         vs_ema_error=stdev(each.vs_ema for each in rows) / math.sqrt(len(rows)) if len(rows) > 1 else 0.0,
-        vs_table=mean("vs_table"),
-        vs_without_speculation=mean("vs_without_speculation"),
+        vs_table=mean_if_played("vs_table"),
+        vs_without_speculation=mean_if_played("vs_without_speculation"),
         oracle_vs_best_fixed=lead + 1,
         oracle_vs_ema=mean("oracle_vs_ema"),
         oracle_vs_best_rival=mean("oracle_vs_best_rival"),

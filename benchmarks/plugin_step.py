@@ -23,7 +23,9 @@ REQUESTS_MAX = 64
 class Output:
     """One request's part of a step, as far as the plugin looks at it."""
 
+    request_id: str
     new_token_ids: list[int]
+    finish_reason: None = None
 
 
 class Scheduler:
@@ -46,46 +48,32 @@ class Scheduler:
         request = SimpleNamespace(sampling_params=SimpleNamespace(extra_args={"workload": "chat"}), lora_request=None)
         self.requests = dict.fromkeys(ids, request)
         self.running = list(self.requests)
+        self._new = [SimpleNamespace(req_id=each) for each in ids]
         self._drafts = dict.fromkeys(ids, [1] * K)
         self._tokens = dict.fromkeys(ids, 1 + K)
-        self._outputs = {0: SimpleNamespace(outputs=[Output([1] * (1 + ACCEPTED)) for _ in ids])}
+        self._outputs = {0: SimpleNamespace(outputs=[Output(each, [1] * (1 + ACCEPTED)) for each in ids])}
+        self.run = SimpleNamespace(
+            sampled_token_ids=[[1] * (1 + ACCEPTED) for _ in ids],
+            req_id_to_index={request_id: index for index, request_id in enumerate(ids)},
+        )
         self.draft_token_ids = SimpleNamespace(req_ids=ids, draft_token_ids=[[1] * K for _ in ids])
 
     def schedule(self, throttle_prefills: bool = False) -> Any:  # noqa: ARG002  (vLLM's signature)
         """Plan a step; reading `dynamic_sd_lookup` is what the plugin knows Dynamic SD by."""
+        new, self._new = self._new, []
         return SimpleNamespace(
             num_scheduled_tokens=self._tokens,
             total_num_scheduled_tokens=len(self._tokens) * (1 + K),
             scheduled_spec_decode_tokens=self._drafts,
-            scheduled_new_reqs=[],
+            scheduled_new_reqs=new,
             finished_req_ids=set(),
             num_invalid_spec_tokens=None,
             num_spec_tokens_to_schedule=K if self.dynamic_sd_lookup is None else self.dynamic_sd_lookup[1],
         )
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:  # noqa: ARG002
-        """Verify each request's drafts."""
-        stats = None
-        for request_id in scheduler_output.num_scheduled_tokens:
-            stats = self.make_spec_decoding_stats(
-                stats,
-                num_draft_tokens=K,
-                num_accepted_tokens=ACCEPTED,
-                num_invalid_spec_tokens=None,
-                request_id=request_id,
-            )
+        """What came out of the step."""
         return self._outputs
-
-    def make_spec_decoding_stats(
-        self,
-        spec_decoding_stats: Any,
-        num_draft_tokens: int,  # noqa: ARG002
-        num_accepted_tokens: int,  # noqa: ARG002
-        num_invalid_spec_tokens: Any,  # noqa: ARG002
-        request_id: str,  # noqa: ARG002
-    ) -> Any:
-        """Nothing: only what the plugin adds is wanted."""
-        return spec_decoding_stats
 
     def update_draft_token_ids(self, draft_token_ids: Any) -> None:
         """Nothing."""
@@ -117,7 +105,8 @@ def steps(scheduler: Scheduler) -> list[float]:
     taken = []
     for _ in range(WARM_UP_STEPS + STEPS):
         began = time.thread_time_ns()
-        scheduler.update_from_output(scheduler.schedule(), None)
+        output = scheduler.schedule()
+        scheduler.update_from_output(output, scheduler.run)
         scheduler.update_draft_token_ids(scheduler.draft_token_ids)
         taken.append((time.thread_time_ns() - began) / 1000)
     return taken[WARM_UP_STEPS:]

@@ -1,6 +1,6 @@
 """vLLM's classes as far as the engine plugin knows them, without vLLM."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -61,6 +61,9 @@ class Row:
         accepted: Of them accepted.
         prompt: Prompt tokens read instead; 0 while it decodes.
         invalid: Drafts that a grammar ruled out.
+        stops_after: So many tokens at most, and then the request stops; None while it goes on.
+        fails: It is told so, without a token.
+        client: Who sent it.
     """
 
     request_id: str
@@ -68,6 +71,18 @@ class Row:
     accepted: int = 0
     prompt: int = 0
     invalid: int = 0
+    stops_after: int | None = None
+    fails: bool = False
+    client: int = 0
+
+
+def run(output: Any) -> SimpleNamespace:
+    """What the model made of a step: one token more than it accepted for each request, in an order of its own."""
+    rows = output.rows[::-1]
+    return SimpleNamespace(
+        sampled_token_ids=[[7] * (1 + row.accepted) for row in rows],
+        req_id_to_index={row.request_id: index for index, row in enumerate(rows)},
+    )
 
 
 class Scheduler:
@@ -99,7 +114,12 @@ class Scheduler:
         for request_id in request_ids:
             del self.requests[request_id]
             self.running.remove(request_id)
+            self.forget(request_id)
             self._finished.add(request_id)
+
+    def forget(self, request_id: str) -> None:
+        """A request is preempted, or over: when it is planned again, it is told of as a new one."""
+        self._seen.discard(request_id)
 
     def schedule(self, throttle_prefills: bool = False) -> Any:  # noqa: ARG002  (vLLM's signature)
         """Plan the next step that was told."""
@@ -114,18 +134,21 @@ class Scheduler:
             total_num_scheduled_tokens=sum(scheduled.values()),
             scheduled_spec_decode_tokens={row.request_id: [7] * row.drafts for row in rows if row.drafts},
             num_invalid_spec_tokens={row.request_id: row.invalid for row in rows if row.invalid} or None,
-            scheduled_new_reqs=new,
+            scheduled_new_reqs=[SimpleNamespace(req_id=each) for each in new],
             finished_req_ids=finished,
             num_spec_tokens_to_schedule=self.dynamic_sd_lookup and self.dynamic_sd_lookup[max(len(rows), 1)],
         )
 
-    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:  # noqa: ARG002
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """Verify its drafts, and tell the tokens that came out of it."""
-        stats, emitted = None, []
+        stats, emitted = None, defaultdict[int, Any](lambda: SimpleNamespace(outputs=[]))
         for row in scheduler_output.rows:
             if row.request_id not in self.requests:
                 continue  # aborted while the model ran
-            if row.drafts:
+            tokens = model_runner_output.sampled_token_ids[model_runner_output.req_id_to_index[row.request_id]]
+            if row.fails:
+                tokens = []
+            elif row.drafts:
                 stats = self.make_spec_decoding_stats(
                     stats,
                     num_draft_tokens=row.drafts,
@@ -133,9 +156,15 @@ class Scheduler:
                     num_invalid_spec_tokens=scheduler_output.num_invalid_spec_tokens,
                     request_id=row.request_id,
                 )
-            emitted.append(SimpleNamespace(new_token_ids=[7] * (1 + row.accepted)))
+            reason = "error" if row.fails else None
+            if row.stops_after is not None:
+                del tokens[row.stops_after :]
+                self.finish([row.request_id])
+                reason = "stop"
+            one = SimpleNamespace(request_id=row.request_id, new_token_ids=tokens, finish_reason=reason)
+            emitted[row.client].outputs.append(one)
         self.stats.append(stats)
-        return {0: SimpleNamespace(outputs=emitted)}
+        return emitted
 
     def make_spec_decoding_stats(
         self,

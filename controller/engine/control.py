@@ -1,5 +1,6 @@
 """Which schedule is in force, by whom and until when: the state of one engine, without vLLM and without a clock."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,6 @@ class _Hold:
 
     ks: tuple[int, ...]
     owner: str
-    deadline_seconds: float
 
 
 class Control:
@@ -48,12 +48,16 @@ class Control:
 
     `generation` counts changes: every PUT that is not a renewal, every return to the launch schedule. Whoever wants a
     change names the generation it has seen, so that two writers cannot both believe that they won.
+
+    Attributes:
+        deadline_seconds: When what is held ends; infinite while nothing is. Only read from outside, once per step.
     """
 
     def __init__(self, launched: Launched, boot_id: str) -> None:
         self.launched = launched
         self.boot_id = boot_id
         self.generation = 0
+        self.deadline_seconds = math.inf
         self._hold: _Hold | None = None
 
     @property
@@ -68,7 +72,7 @@ class Control:
 
     def expire(self, now_seconds: float) -> bool:
         """Return to the launch schedule when the time to live is over; whether it did."""
-        if self._hold is None or now_seconds < self._hold.deadline_seconds:
+        if now_seconds < self.deadline_seconds:
             return False
         self._release()
         return True
@@ -84,7 +88,7 @@ class Control:
         if refusal:
             return UNPROCESSABLE, {"error": refusal}
         renewed = self._hold is not None and (self._hold.ks, self._hold.owner) == (ks, wanted.owner)
-        self._hold = _Hold(ks, wanted.owner, now_seconds + wanted.ttl_seconds)
+        self._hold, self.deadline_seconds = _Hold(ks, wanted.owner), now_seconds + wanted.ttl_seconds
         self.generation += not renewed
         return OK, self.document(now_seconds)
 
@@ -109,14 +113,14 @@ class Control:
             "max_num_seqs": launched.max_num_seqs,
             "launch_schedule": launch_ranges,
             "schedule": ranges_of(hold.ks) if hold else launch_ranges,
-            "expires_in_seconds": round(max(0.0, hold.deadline_seconds - now_seconds), 3) if hold else None,
+            "expires_in_seconds": round(max(0.0, self.deadline_seconds - now_seconds), 3) if hold else None,
             "k_with_graph": None if launched.graphs is None else sorted(launched.graphs),
             "writable": launched.refusal is None,
             "read_only_because": launched.refusal,
         }
 
     def _release(self) -> None:
-        self._hold = None
+        self._hold, self.deadline_seconds = None, math.inf
         self.generation += 1
 
     def _conflict(self, wanted: Wanted, now_seconds: float) -> str | None:
@@ -126,7 +130,7 @@ class Control:
         if wanted.boot_id != self.boot_id:
             return f"expected.boot_id is {wanted.boot_id}, this engine is {self.boot_id}: it was restarted; GET anew"
         if self._hold and self._hold.owner != wanted.owner:
-            left = self._hold.deadline_seconds - now_seconds
+            left = self.deadline_seconds - now_seconds
             return f"{self._hold.owner} holds a schedule for {left:.0f} more seconds; wait for its end, or DELETE it"
         if wanted.generation != self.generation:
             return f"expected.generation is {wanted.generation}, the engine is at {self.generation}; GET anew"

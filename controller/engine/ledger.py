@@ -5,7 +5,7 @@ What happens often is one increment of a list; what is told is worked out only w
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -21,7 +21,10 @@ NEWCOMER_LEAD = 2.0
 """How many times busier than the quietest holder a newcomer must be, so that two do not take turns."""
 
 Verified = list[list[int]]
-"""How often d drafts were verified and a of them accepted, as `verified[d][a]`; row d has a = 0..d."""
+"""How often d drafts were verified and n tokens came of it, one more than were accepted, as `verified[d][n]`.
+
+Row d has n = 0..d+1, and 0 means that the request failed before it was verified.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class Ledger:
         self._newcomers: dict[str, _Traffic] = {}
         self._tops = bucket_tops(largest_batch)
         self._bucket = [bisect_left(self._tops, batch) for batch in range(largest_batch + 1)]
-        self._steps: dict[tuple[int, int, bool], list[float]] = {}
-        self._other_steps: list[float] = [0, 0, 0.0, 0, 0]
+        self._steps = [[_no_steps() for _ in range(k_max + 1)] for _ in self._tops]
+        self._beside_prompts = [[_no_steps() for _ in range(k_max + 1)] for _ in self._tops]
+        self._other_steps: list[float] = [0, 0.0, 0]
 
     def begin(self, request_id: str, workload: str, now_seconds: float) -> None:
         """From now on this request adds to the counts of this workload."""
@@ -74,32 +78,48 @@ class Ledger:
 
     def step(self, batch: int, k: int, seconds: float, tokens: int, prompt_tokens: int = 0) -> None:
         """A step in which `batch` requests decoded, with k as in the step before; those beside prompts are apart."""
-        key = self._bucket[batch], k, prompt_tokens > 0
-        if key not in self._steps:
-            self._steps[key] = [0, 0, 0.0, 0, 0]
-        _add(self._steps[key], batch, seconds, tokens, prompt_tokens)
+        counts = (self._beside_prompts if prompt_tokens else self._steps)[self._bucket[batch]][k]
+        counts[0] += 1
+        counts[1] += batch
+        counts[2] += seconds
+        counts[3] += tokens
+        counts[4] += prompt_tokens
 
-    def other_step(self, batch: int, seconds: float, tokens: int) -> None:
+    def other_step(self, seconds: float, tokens: int) -> None:
         """A step of prompts alone, or one whose drafts were proposed under another k."""
-        _add(self._other_steps, batch, seconds, tokens, 0)
+        counts = self._other_steps
+        counts[0] += 1
+        counts[1] += seconds
+        counts[2] += tokens
 
     def document(self) -> dict[str, Any]:
         """What GET tells as `measured`; see docs/engine-plugin.md."""
         counted = [_told(name, verified) for name, verified in sorted(self._slots.items())]
         counted.append(_told(OTHER, self._other))
-        steps, _, seconds, tokens, _ = self._other_steps
+        steps, seconds, tokens = self._other_steps
         return {
             "workloads": [workload for workload in counted if workload["drafts"]],
-            "steps": [self._told_steps(*key, counts) for key, counts in sorted(self._steps.items())],
+            "steps": list(self._told_steps()),
             "other_steps": {"steps": steps, "seconds": seconds, "tokens": tokens},
         }
 
-    def _told_steps(self, bucket: int, k: int, _beside_prompts: bool, counts: list[float]) -> dict[str, Any]:
-        steps, request_steps, seconds, tokens, prompt_tokens = counts
-        first, last = self._tops[bucket - 1] + 1 if bucket else 1, self._tops[bucket]
-        measured = {"steps": steps, "request_steps": request_steps, "seconds": seconds, "tokens": tokens}
-        told = {"batch_min": first, "batch_max": last, "k": k, **measured}
-        return {**told, "prompt_tokens": prompt_tokens}
+    def _told_steps(self) -> Iterator[dict[str, Any]]:
+        """Steps by batch size and k, those beside prompts after the others."""
+        for bucket, last in enumerate(self._tops):
+            first = self._tops[bucket - 1] + 1 if bucket else 1
+            for k, both in enumerate(zip(self._steps[bucket], self._beside_prompts[bucket], strict=True)):
+                for steps, request_steps, seconds, tokens, prompt_tokens in both:
+                    if steps:
+                        yield {
+                            "batch_min": first,
+                            "batch_max": last,
+                            "k": k,
+                            "steps": steps,
+                            "request_steps": request_steps,
+                            "seconds": seconds,
+                            "tokens": tokens,
+                            "prompt_tokens": prompt_tokens,
+                        }
 
     def _of(self, workload: str, now_seconds: float) -> Verified:
         """The counts of a workload: its own while it holds a slot, else those of `other`."""
@@ -135,8 +155,8 @@ class Ledger:
         del self._traffic[workload]
         evicted = self._slots.pop(workload)
         for total, row in zip(self._other, evicted, strict=True):
-            for accepted, count in enumerate(row):
-                total[accepted] += count
+            for tokens, count in enumerate(row):
+                total[tokens] += count
         for request_id, verified in self.verified_by_request.items():
             if verified is evicted:
                 self.verified_by_request[request_id] = self._other
@@ -159,24 +179,22 @@ def bucket_tops(largest_batch: int) -> tuple[int, ...]:
     return tuple(tops)
 
 
+def _no_steps() -> list[float]:
+    return [0, 0, 0.0, 0, 0]
+
+
 def _nothing(k_max: int) -> Verified:
-    return [[0] * (drafted + 1) for drafted in range(k_max + 1)]
+    return [[0] * (drafted + 2) for drafted in range(k_max + 1)]
 
 
-def _add(counts: list[float], batch: int, seconds: float, tokens: int, prompt_tokens: int) -> None:
-    counts[0] += 1
-    counts[1] += batch
-    counts[2] += seconds
-    counts[3] += tokens
-    counts[4] += prompt_tokens
-
-
-def _told(name: str, verified: Verified) -> dict[str, Any]:
+def _told(name: str, by_tokens: Verified) -> dict[str, Any]:
     """The counts of one workload by position, first draft first.
 
-    With `v[d][a]` and a <= d: position j was drafted in all with d >= j, accepted in all with a >= j, and judged,
-    that is drafted with all before it accepted, in all with a >= j - 1 but those that drafted no more than j - 1.
+    With `v[d][a]`, d drafted and a <= d accepted: position j was drafted in all with d >= j, accepted in all with
+    a >= j, and judged, that is drafted with all before it accepted, in all with a >= j - 1 but those that drafted no
+    more than j - 1.
     """
+    verified = [row[1:] for row in by_tokens]
     by_drafted = [sum(row) for row in verified]
     by_accepted = [sum(row[accepted] for row in verified[accepted:]) for accepted in range(len(verified))]
     drafted, accepted = _or_more(by_drafted), _or_more(by_accepted)

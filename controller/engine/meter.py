@@ -1,14 +1,19 @@
 """Feeds the ledger from one running scheduler of vLLM.
 
-It stands in for three methods of that one object, not of its class: once it is off, vLLM runs as without it.
-Whatever goes wrong in here ends the measuring with one line in the log; vLLM never sees it.
+It stands in for one method of that one object, not of its class, and is told of planned steps by `plugin.py`: once it
+is off, vLLM runs as without it. Whatever goes wrong in here ends the measuring with one line in the log; vLLM never
+sees it.
+
+Verifications are counted once per step, from what went into it and what came out of it. That is exact: a step's outputs
+have tokens of just those requests whose drafts vLLM counts as verified. Those of a request that was aborted, failed or
+preempted in mid-step it does not count, or it does and puts out their tokens.
 """
 
 import inspect
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from functools import wraps
 from typing import Any
 
@@ -16,14 +21,9 @@ from .ledger import Ledger
 from .scheduler import LOG, Reins
 from .workloads import VARIABLE, as_label, configured, workload_of
 
-HOOKS = {
-    "schedule": (),  # whatever it takes is passed on
-    "make_spec_decoding_stats": (
-        "spec_decoding_stats", "num_draft_tokens", "num_accepted_tokens", "num_invalid_spec_tokens", "request_id",
-    ),
-    "update_from_output": ("scheduler_output", "model_runner_output"),
-}  # fmt: skip
-"""The methods it stands in for, with the parameters that it relies on."""
+HOOK = "update_from_output"
+RELIED_ON = ("scheduler_output", "model_runner_output")
+"""The method it stands in for, with the parameters that it relies on."""
 IN_FLIGHT_MAX = 64
 """Steps planned and not done: 1, with asynchronous scheduling 2, with pipeline parallelism as many as stages."""
 REST_SECONDS = 1.0
@@ -32,15 +32,12 @@ REST_SECONDS = 1.0
 
 def unmeasurable(scheduler: Any) -> str | None:
     """What a scheduler lacks of what measuring needs, as a phrase; None when nothing."""
-    for name, relied_on in HOOKS.items():
-        method = getattr(scheduler, name, None)
-        if not callable(method):
-            return f"Scheduler.{name}"
-        parameters = inspect.signature(method).parameters
-        by_position = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters.values())
-        if relied_on and not (by_position and tuple(parameters) == relied_on):
-            return f"Scheduler.{name}({', '.join(relied_on)})"
-    return None
+    method = getattr(scheduler, HOOK, None)
+    if not callable(method):
+        return f"Scheduler.{HOOK}"
+    parameters = inspect.signature(method).parameters
+    by_position = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters.values())
+    return None if by_position and tuple(parameters) == RELIED_ON else f"Scheduler.{HOOK}({', '.join(RELIED_ON)})"
 
 
 def begin(scheduler: Any, reins: Reins, clock: Callable[[], float] = time.perf_counter) -> "Meter | None":
@@ -71,20 +68,40 @@ class Meter:
         self._clock = clock
         self._model = as_label(str(scheduler.vllm_config.model_config.served_model_name))
         self._planned: deque[tuple[Any, int]] = deque(maxlen=IN_FLIGHT_MAX)
+        self._not_verified: set[str] = set()
         self._since_seconds: float | None = None
         self._k_before: int | None = None
-        self._stand_ins: dict[str, Callable[..., Any]] = {}
+        self._stand_in: Callable[..., Any] | None = None
         self.is_on = False
 
     def attach(self) -> None:
-        """Stand in for the methods from now on."""
-        self._stand_ins = {
-            "schedule": self._planning(self._scheduler.schedule),
-            "make_spec_decoding_stats": self._verifying(self._scheduler.make_spec_decoding_stats),
-            "update_from_output": self._finishing(self._scheduler.update_from_output),
-        }
-        vars(self._scheduler).update(self._stand_ins)
+        """Stand in for the method from now on."""
+        self._stand_in = self._finishing(self._scheduler.update_from_output)
+        setattr(self._scheduler, HOOK, self._stand_in)
         self.is_on = True
+
+    def wake(self) -> None:
+        """The engine works again: what it did not do before is no step's time."""
+        try:
+            now, since = self._clock(), self._since_seconds
+            if since is None or (now - since > REST_SECONDS and not self._planned):
+                self._since_seconds = now
+        except Exception as error:  # noqa: BLE001  (see the module's docstring)
+            self._stop(error)
+
+    def plan(self, output: Any) -> None:
+        """Keep k with the step it holds for: with asynchronous scheduling the step before is not done yet."""
+        try:
+            if output.finished_req_ids:
+                self._ledger.end(output.finished_req_ids)
+                self._not_verified.difference_update(output.finished_req_ids)
+            for new in output.scheduled_new_reqs:
+                self._not_verified.add(new.req_id)
+            if self._not_verified and output.scheduled_spec_decode_tokens:
+                self._begin(output.scheduled_spec_decode_tokens.keys())
+            self._planned.append((output, self._reins.ks[len(output.num_scheduled_tokens)]))
+        except Exception as error:  # noqa: BLE001
+            self._stop(error)
 
     def document(self) -> dict[str, Any] | None:
         """What was measured so far; None when it is off."""
@@ -96,91 +113,40 @@ class Meter:
             self._stop(error)
             return None
 
-    def _planning(self, schedule: Callable[..., Any]) -> Callable[..., Any]:
-        """Stand in for `schedule`: a step begins, and its batch and its k are settled."""
-        wake, plan, stop = self._wake, self._plan, self._stop
-
-        @wraps(schedule)
-        def measured(*args: Any, **kwargs: Any) -> Any:
-            try:
-                wake()
-            except Exception as error:  # noqa: BLE001  (see the module's docstring)
-                stop(error)
-            output = schedule(*args, **kwargs)
-            try:
-                plan(output)
-            except Exception as error:  # noqa: BLE001
-                stop(error)
-            return output
-
-        return measured
-
-    def _verifying(self, make: Callable[..., Any]) -> Callable[..., Any]:
-        """Stand in for `make_spec_decoding_stats`, called for each verification of each request: the hot path."""
-        verified, unusual, stop = self._ledger.verified_by_request, self._verify, self._stop
-
-        @wraps(make)
-        def measured(
-            spec_decoding_stats: Any,
-            num_draft_tokens: int,
-            num_accepted_tokens: int,
-            num_invalid_spec_tokens: dict[str, int] | None,
-            request_id: str,
-        ) -> Any:
-            try:
-                if num_invalid_spec_tokens:
-                    unusual(request_id, num_draft_tokens, num_accepted_tokens, num_invalid_spec_tokens)
-                else:
-                    verified[request_id][num_draft_tokens][num_accepted_tokens] += 1
-            except KeyError:
-                unusual(request_id, num_draft_tokens, num_accepted_tokens, {})
-            except Exception as error:  # noqa: BLE001  (see the module's docstring)
-                stop(error)
-            return make(spec_decoding_stats, num_draft_tokens, num_accepted_tokens, num_invalid_spec_tokens, request_id)
-
-        return measured
-
     def _finishing(self, update: Callable[..., Any]) -> Callable[..., Any]:
-        """Stand in for `update_from_output`: a step is done."""
+        """Stand in for `update_from_output`: a step is done. A reply that stops in it is cut within the call."""
         done, stop = self._done, self._stop
 
         @wraps(update)
         def measured(scheduler_output: Any, model_runner_output: Any) -> Any:
+            sampled: list[int] | None = None
+            try:
+                drafts = scheduler_output.scheduled_spec_decode_tokens
+                sampled = [*map(len, model_runner_output.sampled_token_ids)] if drafts else []
+            except Exception as error:  # noqa: BLE001  (see the module's docstring)
+                stop(error)
             outputs = update(scheduler_output, model_runner_output)
             try:
-                done(scheduler_output, outputs)
-            except Exception as error:  # noqa: BLE001  (see the module's docstring)
+                if sampled is not None and self.is_on:
+                    done(scheduler_output, model_runner_output, sampled, outputs)
+            except Exception as error:  # noqa: BLE001
                 stop(error)
             return outputs
 
         return measured
 
-    def _wake(self) -> None:
-        """The engine works again: what it did not do before is no step's time."""
-        now, since = self._clock(), self._since_seconds
-        if since is None or (now - since > REST_SECONDS and not self._planned):
-            self._since_seconds = now
+    def _begin(self, request_ids: KeysView[str]) -> None:
+        """Look up the workloads of the requests that verify for the first time: after the step they may be gone.
 
-    def _plan(self, output: Any) -> None:
-        """Keep k with the step it holds for: with asynchronous scheduling the step before is not done yet."""
-        if output.finished_req_ids:
-            self._ledger.end(output.finished_req_ids)
-        self._planned.append((output, self._reins.ks[len(output.num_scheduled_tokens)]))
-
-    def _verify(self, request_id: str, drafts: int, accepted: int, invalid: dict[str, int]) -> None:
-        """Count a request's first verification, for which its workload is looked up, or one beside a grammar.
-
-        Drafts that a grammar ruled out count as not drafted, as they do on vLLM's page.
+        A request that was preempted is new once more, but not to the ledger.
         """
-        try:
+        for request_id in request_ids & self._not_verified:
+            self._not_verified.discard(request_id)
             if request_id not in self._ledger.verified_by_request:
                 workload = workload_of(self._scheduler.requests[request_id], self._model)
                 self._ledger.begin(request_id, workload, self._clock())
-            self._ledger.verified_by_request[request_id][drafts - invalid.get(request_id, 0)][accepted] += 1
-        except Exception as error:  # noqa: BLE001  (see the module's docstring)
-            self._stop(error)
 
-    def _done(self, output: Any, outputs: dict[int, Any]) -> None:
+    def _done(self, output: Any, run: Any, sampled: list[int], outputs: dict[int, Any]) -> None:
         """Count a step.
 
         It lasted from the end of the step before to its own: whatever the engine did in between, another step was
@@ -188,37 +154,49 @@ class Meter:
         steps overlap, and from one update to the next is the time by which this step came later. After a rest it
         lasted since it was planned.
         """
-        batch, now, since = len(output.num_scheduled_tokens), self._clock(), self._since_seconds
-        k = self._k_of(output)
-        self._since_seconds = now if self._planned or (batch and self._scheduler.running) else None
+        now, since, batch = self._clock(), self._since_seconds, len(output.num_scheduled_tokens)
+        planned, k = self._planned, None
+        while planned and k is None:
+            step, k_then = planned.popleft()
+            k = k_then if step is output else None  # None for a step that was not planned here
+        self._since_seconds = now if planned or (batch and self._scheduler.running) else None
+        tokens = self._verified(output, run, sampled, outputs)
         if k is None or since is None or not batch:
             return
-        tokens = 0
-        for each in outputs.values():
-            tokens += sum([len(one.new_token_ids) for one in each.outputs])
         decoding, prompt_tokens = (batch, 0) if _only_decodes(output, batch) else _beside_prompts(output)
         if k == self._k_before and decoding:
             self._ledger.step(decoding, k, now - since, tokens, prompt_tokens)
         else:
-            self._ledger.other_step(batch, now - since, tokens)
+            self._ledger.other_step(now - since, tokens)
         self._k_before = k
 
-    def _k_of(self, output: Any) -> int | None:
-        """The k that a step was planned with; None for one that was not planned here."""
-        while self._planned:
-            planned, k = self._planned.popleft()
-            if planned is output:
-                return k
-        return None
+    def _verified(self, output: Any, run: Any, sampled: list[int], outputs: dict[int, Any]) -> int:
+        """Count the verifications of a step; returns the tokens emitted in it. The hot path: a loop over requests.
+
+        Drafts that a grammar ruled out count as not drafted, as they do on vLLM's page. A request that stops may emit
+        fewer tokens than were `sampled`; one that failed emits none.
+        """
+        drafts, invalid = output.scheduled_spec_decode_tokens, output.num_invalid_spec_tokens
+        if invalid:
+            drafts = {each: tokens[: len(tokens) - invalid.get(each, 0)] for each, tokens in drafts.items()}
+        verified, emitted = self._ledger.verified_by_request, 0
+        for each in outputs.values():
+            for one in each.outputs:
+                tokens, request_id = len(one.new_token_ids), one.request_id
+                emitted += tokens
+                if request_id in drafts:
+                    if one.finish_reason is not None and tokens:
+                        tokens = sampled[run.req_id_to_index[request_id]]
+                    verified[request_id][len(drafts[request_id])][tokens] += 1
+        return emitted
 
     def _stop(self, error: Exception) -> None:
         """Measure no more; what was counted is not told either, for it would no longer grow."""
         if not self.is_on:
             return
         self.is_on = False
-        for name, stand_in in self._stand_ins.items():
-            if vars(self._scheduler).get(name) is stand_in:  # else another plugin stands in for it as well
-                delattr(self._scheduler, name)
+        if vars(self._scheduler).get(HOOK) is self._stand_in:  # else another plugin stands in for it as well
+            delattr(self._scheduler, HOOK)
         LOG.warning(
             "adaptive-k: nothing is measured any more, because of %s: %s; serving and control go on",
             type(error).__name__,

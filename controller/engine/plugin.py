@@ -113,16 +113,25 @@ def _meter(scheduler: Any) -> meter.Meter | None:
 
 
 def _expiring(schedule: Callable[..., Any]) -> Callable[..., Any]:
-    """Judge expiry at the start of a step, so that after idle not one step runs on a schedule that is over."""
+    """Judge expiry at the start of a step, so that after idle not one step runs on a schedule that is over.
+
+    The meter is told of each step around it. Attributes by their names, as `REINS` and `METER` say: this runs in every
+    step.
+    """
 
     @wraps(schedule)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if getattr(self, METER) is None and _meter(self):
-            return self.schedule(*args, **kwargs)  # which the meter stands in for now: so it sees the first step
-        reins = getattr(self, REINS)
+        if self._adaptive_k_meter is None:
+            _meter(self)
+        reins, measures = self._adaptive_k_reins, self._adaptive_k_meter
         if reins is not None:
             reins.before_step()
-        return schedule(self, *args, **kwargs)
+        if not measures or not measures.is_on:
+            return schedule(self, *args, **kwargs)
+        measures.wake()
+        output = schedule(self, *args, **kwargs)
+        measures.plan(output)
+        return output
 
     return wrapped
 
@@ -132,8 +141,8 @@ def _cutting(update: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(update)
     def wrapped(self: Any, draft_token_ids: Any) -> Any:
-        reins = getattr(self, REINS)
-        if reins is not None:
+        reins = self._adaptive_k_reins
+        if reins is not None and reins.cuts:
             reins.cut(draft_token_ids)
         return update(self, draft_token_ids)
 

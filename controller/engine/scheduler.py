@@ -29,6 +29,7 @@ class Reins:
     Attributes:
         control: What is in force, by whom and until when.
         ks: k by batch size as it is in force; index 0 unused, and 0 throughout without speculation.
+        cuts: Whether drafts have to be cut, for the method cannot be told to draft fewer.
     """
 
     def __init__(self, scheduler: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,9 +37,9 @@ class Reins:
         self._clock = clock
         self._launch_lookup: list[int] | None = scheduler.dynamic_sd_lookup
         self.control = Control(launched(scheduler), boot_id=secrets.token_hex(16))
-        self._cuts = self.control.launched.method in CUT
         self._launch_ks = self.control.launched.ks or (0,) * (self.control.launched.max_num_seqs + 1)
         self.ks = self._launch_ks
+        self.cuts = self.control.launched.method in CUT
 
     def get(self) -> Answer:
         """What is in force."""
@@ -67,14 +68,15 @@ class Reins:
         return answer
 
     def before_step(self) -> None:
-        """Called at the start of every step; costs one comparison unless a schedule is held."""
-        if self.control.held is not None:
-            self._expire(self._clock())
+        """Called at the start of every step; costs one look at the clock."""
+        now = self._clock()
+        if now >= self.control.deadline_seconds:
+            self._expire(now)
 
     def cut(self, drafts: Any) -> None:
         """Shorten drafts, in place, to the k in force, for a method that cannot be told to draft fewer."""
         held = self.control.held
-        if self._cuts and held is not None:
+        if self.cuts and held is not None:
             k = held[min(max(len(drafts.req_ids), 1), len(held) - 1)]
             drafts.draft_token_ids = [list(tokens)[:k] for tokens in drafts.draft_token_ids]
 
@@ -87,7 +89,7 @@ class Reins:
         """One assignment, so a step sees the old schedule or the new one, never a mixture."""
         held = self.control.held
         self.ks = self._launch_ks if held is None else held
-        if not self._cuts:
+        if not self.cuts:
             self._scheduler.dynamic_sd_lookup = self._launch_lookup if held is None else list(held)
         LOG.info("adaptive-k: %s (generation %d)", what, self.control.generation)
 

@@ -1,4 +1,4 @@
-"""An ASGI application inside a WSGI one: one request, one answer, an event loop of its own for each."""
+"""An ASGI application inside a WSGI one: one request, one answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,8 +17,13 @@ WsgiAnswer: TypeAlias = tuple[str, list[tuple[str, str]], bytes]
 _CHUNK_BYTES: Final = 64 * 1024
 
 
-def answer(application: Application, environment: "WSGIEnvironment") -> WsgiAnswer:
-    """What an ASGI application answers to a WSGI request. It reads as much of the body as it wants to."""
+def answer(
+    application: Application, environment: "WSGIEnvironment", loop: asyncio.AbstractEventLoop | None = None
+) -> WsgiAnswer:
+    """What an ASGI application answers to a WSGI request. It reads as much of the body as it wants to.
+
+    It runs in `loop`, whose owner sees to it that nobody else does at the same time; without one, in a loop of its own.
+    """
     sent: list[Message] = []
     left = int(environment.get("CONTENT_LENGTH") or 0)
 
@@ -34,7 +39,10 @@ def answer(application: Application, environment: "WSGIEnvironment") -> WsgiAnsw
     async def respond() -> None:
         await application(_scope(environment), receive, send)
 
-    asyncio.run(respond())
+    if loop is None:
+        asyncio.run(respond())
+    else:
+        loop.run_until_complete(respond())
     start, *parts = sent
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
     status = HTTPStatus(start["status"])

@@ -7,7 +7,7 @@ scheduled, every decoding request emits 1 + accepted tokens, and the whole batch
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from controller.simulator.batch import DecodeBatch
 from controller.simulator.counters import Counters, StepTally
@@ -20,8 +20,7 @@ from controller.simulator.traffic import NEVER, Traffic, event_times
 from controller.simulator.truth import Truth
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A step under way: who decodes with which k, which prompts are worked through, and when it ends."""
 
     batch: int
@@ -152,7 +151,8 @@ class StepEngine:
     # One step.
 
     def _begin_step(self) -> Step | None:
-        self._restart_if_due()
+        if self._event is not None:
+            self._restart_if_due()
         now, batch = self._clock, self._batch
         if self.before_step is not None:
             self.before_step(now)
@@ -160,13 +160,14 @@ class StepEngine:
         self._waiting.extend(self._traffic.arrivals(now, outstanding))
         self._preempt_while_full()
         chunks = self._schedule_prefills() if self._prefilling or self._waiting else ()
-        if not batch.size and not chunks:
+        size = batch.size
+        if not size and not chunks:
             return None
-        k = self._dense_k[batch.size + len(chunks)]
-        prefill_tokens = sum(tokens for _, tokens in chunks)
-        expected = self.cost.expected_seconds(batch.size, k, batch.context_tokens, prefill_tokens)
+        k = self._dense_k[size + len(chunks)]
+        prefill_tokens = sum([tokens for _, tokens in chunks]) if chunks else 0
+        expected = self.cost.expected_seconds(size, k, batch.context_tokens, prefill_tokens)
         seconds = expected * self._noise.next_factor()
-        return Step(batch.size, k, chunks, prefill_tokens, seconds, now + seconds)
+        return Step(size, k, chunks, prefill_tokens, seconds, now + seconds)
 
     def _restart_if_due(self) -> None:
         while self._event is not None and self._event[0] <= self._clock:
@@ -237,7 +238,9 @@ class StepEngine:
         if step.batch and step.k == self._k_before:
             tallies = counters.beside_prompts if step.chunks else counters.settled
         self._k_before = step.k
-        tally = tallies.setdefault((step.batch, step.k), StepTally())
+        tally = tallies.get((step.batch, step.k))
+        if tally is None:
+            tally = tallies[step.batch, step.k] = StepTally()
         tally.steps += 1
         tally.seconds += step.seconds
         tally.tokens += emitted + first

@@ -4,10 +4,12 @@ So there is one implementation of the protocol, and what is tried against the si
 An installed sidecar has the plugin only where its own wheel is installed, too: then this module cannot be imported.
 """
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import finalize
 
 from controller.simulator.asgi import WsgiAnswer, answer
 from controller.simulator.engine import StepEngine
@@ -42,6 +44,7 @@ class HostedPlugin:
         )
         config = SimpleNamespace(parallel_config=SimpleNamespace(data_parallel_size=len(engines)))
         self._resource.connect(SimpleNamespace(engine_core=self, vllm_config=config), lacking=None)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds = 0.0
         self._boot()
         self._engine.before_step = self._before_step
@@ -49,7 +52,10 @@ class HostedPlugin:
     def answer(self, environment: "WSGIEnvironment") -> WsgiAnswer:
         """Answer a request for the resource."""
         self._at(self._engine.simulated_seconds)
-        return answer(self._resource, environment)
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()  # one for all requests: the server answers one at a time
+            finalize(self, self._loop.close)
+        return answer(self._resource, environment, self._loop)
 
     async def call_utility_async(self, method: str, verb: str, *message: Any) -> tuple[int, dict[str, Any]]:
         """vLLM's channel from its API server to its engine, as the plugin uses it."""

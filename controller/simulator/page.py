@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final, TypeAlias
 
 from controller.simulator import families
@@ -113,11 +114,11 @@ def _counter(family: Family, engines: Sequence[StepEngine], read: Callable[[Step
 def _histogram(family: Family, engines: Sequence[StepEngine], read: Callable[[StepEngine], Histogram]) -> Iterator[str]:
     yield from _head(family)
     for engine in engines:
-        histogram, below = read(engine), 0
-        for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
-            below += count
-            yield _sample(f"{family.name}_bucket", engine, ("le", go_float(bound)), below)
-        yield _sample(f"{family.name}_count", engine, None, below)
+        histogram = read(engine)
+        buckets = _bucket_series(family.name, engine.index, engine.scenario.model_name, histogram.bounds)
+        below = list(accumulate(histogram.counts))
+        yield "\n".join([f"{series} {go_float(count)}" for series, count in zip(buckets, below, strict=True)])
+        yield _sample(f"{family.name}_count", engine, None, below[-1])
         yield _sample(f"{family.name}_sum", engine, None, histogram.sum)
     yield from _created(f"{family.name}_created", family, engines, lambda _: [(None, 0)])
 
@@ -141,7 +142,12 @@ def _sample(name: str, engine: StepEngine, label: Label, value: float) -> str:
     return f"{_engine_series(name, engine.index, engine.scenario.model_name, label)} {go_float(value)}"
 
 
-@lru_cache(maxsize=4096)  # a page has the same series every time, and only their values are new
+@lru_cache(maxsize=1024)  # a page has the same series every time, and only their values are new
+def _bucket_series(name: str, index: int, model_name: str, bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return tuple(_engine_series(f"{name}_bucket", index, model_name, ("le", go_float(b))) for b in (*bounds, math.inf))
+
+
+@lru_cache(maxsize=4096)  # likewise
 def _engine_series(name: str, index: int, model_name: str, label: Label) -> str:
     return _series(name, {"engine": str(index), "model_name": model_name, **dict([label] if label else [])})
 
@@ -161,6 +167,8 @@ def go_float(value: float) -> str:
     >>> go_float(3), go_float(1790000000.5), go_float(float("inf"))
     ('3.0', '1.7900000005e+09', '+Inf')
     """
+    if type(value) is int and 0 <= value < 10**6:
+        return f"{value}.0"
     number = float(value)
     if number == math.inf:
         return "+Inf"

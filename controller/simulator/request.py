@@ -61,10 +61,9 @@ class RequestDeck:
         ends = np.cumsum(outputs)
         states = draw_states(workload, int(ends[-1]) + LONGEST_DRAFT, random)
         fate, reach = self._draw_fates(states, np.repeat(np.arange(_DECK), outputs), offsets)
-        pieces = zip(np.split(fate, ends[:-1]), np.split(reach, ends[:-1]), strict=True)
         return [
-            Request(self._index, int(prompt), int(output), piece, room)
-            for prompt, output, (piece, room) in zip(prompts, outputs, pieces, strict=True)
+            Request(self._index, prompt, output, fate[end - output : end], reach[end - output : end])
+            for prompt, output, end in zip(prompts.tolist(), outputs.tolist(), ends.tolist(), strict=True)
         ]
 
     def _draw_fates(self, states: IntArray, request: IntArray, offsets: FloatArray) -> tuple[IntArray, IntArray]:
@@ -77,7 +76,8 @@ class RequestDeck:
         fate = np.zeros(count, dtype=np.int64)
         base = request * width
         for j in range(self._k_max):
-            survival *= hazards[:, :, j].ravel()[base + states[j : j + count]]
+            place = base if width == 1 else base + states[j : j + count]
+            survival *= hazards[:, :, j].ravel().take(place)
             fate += fortune < survival
         return np.minimum(fate, reach), reach
 

@@ -27,8 +27,8 @@ def dense_schedule(schedule: Sequence[tuple[int, int, int]], k_max: int, max_num
     check_schedule(schedule)
     dense = [0] * (max_num_seqs + 1)
     for low, _, k in schedule:
-        for batch in range(low, max_num_seqs + 1):
-            dense[batch] = min(k, k_max)
+        if low <= max_num_seqs:
+            dense[low:] = [min(k, k_max)] * (max_num_seqs + 1 - low)
     dense[0] = dense[1]
     return dense
 

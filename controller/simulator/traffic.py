@@ -67,6 +67,8 @@ class Traffic:
         """Requests that have come by `seconds`, while `outstanding` are at the server."""
         if seconds >= self.next_change_seconds:
             self.enter(seconds)
+        if outstanding >= self._clients and seconds < self._next_arrival:
+            return []
         arrived = [self._draw(seconds) for _ in range(self._clients - outstanding)]
         while self._next_arrival <= seconds:
             arrived.append(self._draw(self._next_arrival))

@@ -20,6 +20,7 @@ FILES = sorted((BENCHMARKS / "scenarios").glob("*.json"))
 sys.path.append(str(BENCHMARKS))  # the benchmark's modules find each other there
 
 from control_contestants import AcceptanceEma  # noqa: E402
+from control_forecast import MARGIN, may_be_best  # noqa: E402
 from control_play import EMA, ORACLE, Look, Played, Sample, Task, fixed, play  # noqa: E402
 from control_score import best_table, speed_of, windows_to_follow, windows_vs_off, worst_window  # noqa: E402
 
@@ -193,6 +194,17 @@ def test_nobody_beats_the_oracle(name: str) -> None:
     assert oracle > 1.2 * min(rivals)
 
 
+@pytest.mark.parametrize("name", ["mixed-workloads", "bursts"])
+def test_a_fixed_k_that_the_physics_rules_out_is_behind_by_more_than_chance(name: str) -> None:
+    """Where clients wait for one another and where they do not; so the best one is always played."""
+    trace = small(name, 480)
+    scores = {k: score(trace, fixed(k)) for k in range(trace.scenario.k_max + 1)}
+    kept = may_be_best(trace)
+    assert max(scores, key=lambda k: scores[k]) in kept
+    assert len(kept) < len(scores)
+    assert max(scores[k] for k in scores if k not in kept) < (1 - MARGIN / 2) * max(scores.values())
+
+
 def test_a_sudden_switch_changes_the_best_k_by_more_than_following_allows() -> None:
     """Else a controller that stands still would be praised for following."""
     for trace in shipped().values():
@@ -253,7 +265,10 @@ def test_a_seed_gives_every_contestant_the_same_texts() -> None:
 
 
 def test_unknown_traffic_can_be_added_and_the_result_has_the_agreed_form(tmp_path: Path) -> None:
-    """A file of one's own, one seed, as JSON on stdout; progress and missed targets go to stderr."""
+    """A file of one's own, one seed, as JSON on stdout; progress and missed targets go to stderr.
+
+    What is not played for want of a target is null.
+    """
     own = document("steady-code")
     own["scenarios"][0].update(name="own", duration_seconds=960, k_max=1)
     own["scenarios"][0]["workloads"][0]["survival"] = [0.8]
@@ -269,6 +284,7 @@ def test_unknown_traffic_can_be_added_and_the_result_has_the_agreed_form(tmp_pat
     assert scenario["windows_to_follow"] is None
     assert scenario["regret"] == result["regret_mean"] == result["regret_max"]
     assert scenario["worst_window_vs_off"] > 1.2
+    assert scenario["vs_table"] is scenario["vs_without_speculation"] is None
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:

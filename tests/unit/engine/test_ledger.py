@@ -20,7 +20,7 @@ def counted(ledger: Ledger) -> dict[str, dict[str, Any]]:
 def verify(ledger: Ledger, workload: str, now_seconds: float = 0.0, drafted: int = 2, accepted: int = 1) -> None:
     """One request of a workload verifies once, and ends."""
     ledger.begin("request", workload, now_seconds)
-    ledger.verified_by_request["request"][drafted][accepted] += 1
+    ledger.verified_by_request["request"][drafted][accepted + 1] += 1
     ledger.end(["request"])
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_lost_whoever_takes_whose_slot(arrivals: list[tuple[int, floa
         now += seconds
         for _ in range(times):
             verify(ledger, f"workload-{number}", now)
-        ledger.verified_by_request["long"][2][1] += 1
+        ledger.verified_by_request["long"][2][2] += 1
         verifications += times + 1
         told = counted(ledger)
         assert len(told.keys() - {OTHER}) <= WORKLOADS_MAX
@@ -169,7 +169,7 @@ def test_steps_are_kept_by_bucket_and_k_and_those_beside_prompts_apart() -> None
     ledger.step(17, 3, 0.5, 39, 1)
     ledger.step(20, 3, 0.04, 50)
     ledger.step(19, 0, 0.01, 19)
-    ledger.other_step(5, 0.5, 6)
+    ledger.other_step(0.5, 6)
     told = ledger.document()
     assert [tuple(each[part] for part in PARTS) for each in told["steps"]] == [
         (17, 19, 0, 1, 19, 0.01, 19, 0),

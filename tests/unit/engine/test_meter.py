@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fake_vllm import K_MAX, MAX_NUM_SEQS, ManualTime, Row, config, fresh_vllm
+from fake_vllm import K_MAX, MAX_NUM_SEQS, ManualTime, Row, config, fresh_vllm, run
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.engine import meter, plugin
 from controller.engine.meter import IN_FLIGHT_MAX
@@ -37,7 +40,7 @@ class Served:
         self.scheduler.told.append(rows)
         output = self.scheduler.schedule()
         self.time.seconds += seconds
-        self.scheduler.update_from_output(output, None)
+        self.scheduler.update_from_output(output, run(output))
 
     def put(self, k: int) -> None:
         """Hold one k for every batch size."""
@@ -71,6 +74,85 @@ def test_the_counts_are_those_that_vllm_makes_of_the_same_steps() -> None:
     assert code == {"name": "code", "drafts": 1, "drafted": [1, 1, 0, 0], "judged": [1, 0, 0, 0], "accepted": [0] * 4}
 
 
+def test_a_request_that_stops_in_a_step_verified_all_of_its_drafts() -> None:
+    """Of what it accepted it may emit less, and is gone when the step is done, with its first verification."""
+    served = Served()
+    served.scheduler.add("x", "chat")
+    served.step(Row("x", drafts=4, accepted=3, stops_after=2))
+    assert served.scheduler.stats == [[("x", 4, 3)]]
+    (chat,) = served.measured()["workloads"]
+    assert (chat["drafted"], chat["accepted"]) == ([1] * 4, [1, 1, 1, 0])
+    assert served.measured()["other_steps"]["tokens"] == 2
+
+
+def test_a_request_that_fails_in_a_step_verified_nothing_in_it() -> None:
+    """Nor does one that fails while it waits: vLLM tells of both in the outputs of the step."""
+    served = Served()
+    for each in "xyz":
+        served.scheduler.add(each, "chat")
+    served.scheduler.told.append(decode("x", "y"))
+    output = served.scheduler.schedule()
+    output.rows = (Row("z", fails=True), Row("x", drafts=4, accepted=1, fails=True), *decode("y"))
+    served.scheduler.update_from_output(output, run(output))
+    assert served.scheduler.stats == [[("y", 4, 1)]]
+    (chat,) = served.measured()["workloads"]
+    assert chat["drafted"] == [1] * 4
+
+
+def test_a_request_that_was_preempted_is_still_the_same() -> None:
+    """vLLM's V2 runner is told of it as of a new one."""
+    served = Served()
+    served.scheduler.add("x", "chat")
+    served.step(*decode("x"))
+    served.scheduler.requests["x"].sampling_params.extra_args["workload"] = "code"
+    served.scheduler.forget("x")
+    served.step(Row("x", prompt=9))
+    served.step(*decode("x"))
+    (chat,) = served.measured()["workloads"]
+    assert (chat["name"], chat["drafts"]) == ("chat", 2)
+
+
+ROWS = st.integers(0, K_MAX).flatmap(
+    lambda drafts: st.builds(
+        Row,
+        request_id=st.sampled_from("uvwxyz"),
+        drafts=st.just(drafts),
+        accepted=st.integers(0, drafts),
+        prompt=st.just(0) if drafts else st.sampled_from([0, 7]),
+        stops_after=st.none() | st.integers(1, K_MAX + 1),
+        fails=st.booleans(),
+        client=st.integers(0, 1),
+    )
+)
+STEPS = st.lists(st.lists(ROWS, max_size=6, unique_by=lambda row: row.request_id), max_size=8)
+
+
+@given(steps=STEPS, aborted=st.sets(st.sampled_from("uvwxyz")), invalid=st.booleans())
+def test_whatever_the_requests_do_the_counts_are_vllms(
+    steps: list[list[Row]], aborted: set[str], invalid: bool
+) -> None:
+    """By position, over all requests; those that stop or are aborted while the model runs are other ones afterwards."""
+    served = Served()
+    for number, rows in enumerate(steps):
+        now = [replace(row, invalid=row.drafts - row.accepted if invalid else 0) for row in rows]
+        for row in now:
+            if row.request_id not in served.scheduler.requests:
+                served.scheduler.add(row.request_id, f"workload-{number % 2}")
+        served.scheduler.told.append(tuple(now))
+        output = served.scheduler.schedule()
+        if number == 1:
+            served.scheduler.finish(aborted & served.scheduler.requests.keys())
+        served.scheduler.update_from_output(output, run(output))
+    verified = [each for stats in served.scheduler.stats for each in stats or ()]
+    workloads = served.measured()["workloads"]
+    positions = range(1, K_MAX + 1)
+    for key, expected in (
+        ("drafted", [sum(drafted >= j for _, drafted, _ in verified) for j in positions]),
+        ("accepted", [sum(accepted >= j for _, _, accepted in verified) for j in positions]),
+    ):
+        assert [sum(each[key][j - 1] for each in workloads) for j in positions] == expected
+
+
 def test_the_first_step_of_an_engine_is_counted_though_nobody_asked_before() -> None:
     """Counts are since the engine started, not since the first question."""
     engine, scheduler = fresh_vllm()
@@ -79,7 +161,7 @@ def test_the_first_step_of_an_engine_is_counted_though_nobody_asked_before() -> 
     served.scheduler.add("x")
     served.scheduler.told.append((Row("x", prompt=7),))
     output = served.scheduler.schedule()
-    served.scheduler.update_from_output(output, None)
+    served.scheduler.update_from_output(output, run(output))
     told = served.adaptive_k_speculation(plugin.GET_MEASURED)[1]["measured"]
     assert (told["other_steps"]["steps"], told["other_steps"]["tokens"]) == (1, 1)
 
@@ -161,9 +243,9 @@ def test_with_asynchronous_scheduling_each_step_keeps_its_own_batch_and_k() -> N
             served.put(1)
         in_flight.append(served.scheduler.schedule())
         served.time.seconds += 0.01
-        served.scheduler.update_from_output(in_flight.pop(0), None)
+        served.scheduler.update_from_output(in_flight[0], run(in_flight.pop(0)))
     served.time.seconds += 0.01
-    served.scheduler.update_from_output(in_flight.pop(0), None)
+    served.scheduler.update_from_output(in_flight[0], run(in_flight.pop(0)))
     told = served.measured()
     assert [(each["batch_min"], each["k"], each["steps"]) for each in told["steps"]] == [(1, K_MAX, 2), (2, K_MAX, 2)]
     assert [each["seconds"] for each in told["steps"]] == pytest.approx([0.02, 0.02])
@@ -198,7 +280,7 @@ def test_k_is_that_of_the_steps_own_batch() -> None:
     served.scheduler.told.extend([decode("a"), decode("a"), decode(*"abc"), decode(*"abc", drafts=1)])
     for _ in range(4):
         output = served.scheduler.schedule()
-        served.scheduler.update_from_output(output, None)
+        served.scheduler.update_from_output(output, run(output))
     told = served.adaptive_k_speculation(plugin.GET_MEASURED)[1]["measured"]
     assert [(each["batch_min"], each["k"], each["steps"]) for each in told["steps"]] == [(1, 4, 1), (3, 1, 1)]
 
@@ -265,7 +347,7 @@ def test_tokens_of_a_request_aborted_in_mid_step_are_nobodys() -> None:
     served.scheduler.told.append(decode("x", "y"))
     output = served.scheduler.schedule()
     served.scheduler.finish(["y"])
-    served.scheduler.update_from_output(output, None)
+    served.scheduler.update_from_output(output, run(output))
     (steps,) = served.measured()["steps"]
     assert (steps["request_steps"], steps["tokens"]) == (2, 2)
 
@@ -278,7 +360,7 @@ def test_steps_that_were_planned_and_never_done_are_not_kept() -> None:
     for _ in range(3 * IN_FLIGHT_MAX):
         served.scheduler.told.append(decode("x"))
         abandoned.append(served.scheduler.schedule())
-    served.scheduler.update_from_output(abandoned[0], None)
+    served.scheduler.update_from_output(abandoned[0], run(abandoned[0]))
     assert served.measured()["steps"] == []
     served.step(*decode("x"))
     served.step(*decode("x"))
@@ -289,13 +371,19 @@ def no_ids(served: Served, output: Any) -> None:
     """The next step is planned with ended requests that have no ids."""
     served.scheduler._finished = [["no id"]]
     served.scheduler.told.appendleft(())
-    served.scheduler.update_from_output(served.scheduler.schedule(), None)
+    served.scheduler.schedule()
 
 
 def no_request(served: Served, output: Any) -> None:
     """A request verifies drafts and has no parameters."""
     served.scheduler.requests["y"] = None
-    output.rows += decode("y")
+    served.scheduler.told.appendleft(decode("y"))
+    served.scheduler.schedule()
+
+
+def no_tokens(served: Served, output: Any) -> None:
+    """What the model made of a step cannot be counted."""
+    output.scheduled_spec_decode_tokens = None
 
 
 def no_total(served: Served, output: Any) -> None:
@@ -305,7 +393,7 @@ def no_total(served: Served, output: Any) -> None:
 
 def too_many(served: Served, output: Any) -> None:
     """More is accepted than was drafted."""
-    output.rows += (Row("x", drafts=1, accepted=2),)
+    output.scheduled_spec_decode_tokens["x"] = []
 
 
 def everything(served: Served, output: Any) -> None:
@@ -314,7 +402,7 @@ def everything(served: Served, output: Any) -> None:
     no_total(served, output)
 
 
-@pytest.mark.parametrize("breaks", [no_ids, no_request, no_total, too_many, everything])
+@pytest.mark.parametrize("breaks", [no_ids, no_request, no_tokens, no_total, too_many, everything])
 def test_an_error_while_measuring_ends_the_measuring_and_nothing_else(
     breaks: Callable[[Served, Any], None], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,10 +413,11 @@ def test_an_error_while_measuring_ends_the_measuring_and_nothing_else(
     served.scheduler.told.extend([decode("x"), decode("x")])
     output = served.scheduler.schedule()
     breaks(served, output)
-    outputs = served.scheduler.update_from_output(output, None)
+    outputs = served.scheduler.update_from_output(output, run(output))
     assert outputs[0].outputs[0].new_token_ids == [7, 7]
-    served.scheduler.update_from_output(served.scheduler.schedule(), None)
-    assert not vars(served.scheduler).keys() & meter.HOOKS.keys()
+    output = served.scheduler.schedule()
+    served.scheduler.update_from_output(output, run(output))
+    assert meter.HOOK not in vars(served.scheduler)
     status, told = served.engine.adaptive_k_speculation(plugin.GET_MEASURED)
     assert status == 200
     assert "measured" not in told
@@ -343,9 +432,10 @@ def test_an_error_of_vllms_own_goes_through_untouched() -> None:
     served.scheduler.add("x")
     served.scheduler.told.append(decode("x", drafts=1, accepted=1))
     output = served.scheduler.schedule()
+    made = run(output)
     del output.rows
     with pytest.raises(AttributeError, match="rows"):
-        served.scheduler.update_from_output(output, None)
+        served.scheduler.update_from_output(output, made)
     served.step(*decode("x"))
     served.step(*decode("x"))
     assert served.measured()["steps"][0]["steps"] == 1
@@ -362,7 +452,6 @@ def by_name(self: Any, *, scheduler_output: Any, model_runner_output: Any) -> No
 @pytest.mark.parametrize(
     ("name", "method", "lacking"),
     [
-        ("make_spec_decoding_stats", None, "Scheduler.make_spec_decoding_stats"),
         ("update_from_output", None, "Scheduler.update_from_output"),
         ("update_from_output", one_more, "Scheduler.update_from_output(scheduler_output, model_runner_output)"),
         ("update_from_output", by_name, "Scheduler.update_from_output(scheduler_output, model_runner_output)"),
@@ -391,7 +480,7 @@ def test_where_k_means_nothing_or_nobody_can_ask_nothing_is_measured(changes: di
     plugin.install(engine, scheduler)
     served = engine(scheduler(config(**changes)))
     served.scheduler.schedule()
-    assert not vars(served.scheduler).keys() & meter.HOOKS.keys()
+    assert meter.HOOK not in vars(served.scheduler)
 
 
 def test_without_speculation_steps_are_measured_as_k_0() -> None:

@@ -41,13 +41,13 @@ def test_it_is_what_the_plugins_own_ledger_would_tell(
         counters.verified[drafted, workload, accepted] += 1
         if drafted:
             ledger.begin("request", LABELS[workload], 0.0)
-            ledger.verified_by_request["request"][drafted][accepted] += 1
+            ledger.verified_by_request["request"][drafted][accepted + 1] += 1
     kept = {"alone": counters.settled, "beside prompts": counters.beside_prompts, "other": counters.unsettled}
     for batch, k, kind, seconds, tokens, prompt in taken:
         read = 0 if kind == "alone" else prompt
         kept[kind].setdefault((batch, k), StepTally()).add(StepTally(1, seconds, tokens, read))
         if kind == "other":
-            ledger.other_step(batch, seconds, tokens)
+            ledger.other_step(seconds, tokens)
         else:
             ledger.step(batch, k, seconds, tokens, read)
     ours, theirs = measured(counters, LABELS, bucket_tops(N)), ledger.document()
