@@ -1,11 +1,10 @@
 """Many rows of one window, judged in as many processes as there are processors: rows know nothing of each other."""
 
-import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Final
@@ -26,11 +25,6 @@ Reading = tuple[Snapshot, ...] | ObserveError
 def judged(source: MetricsSource, loop: Callable[[MetricsSource], Controller]) -> Cycle:
     """The cycle of the window between two readings: that of one loop over all rows, made by several."""
     loop(_Handed(()))  # what is wrong with the settings is told before the work
-    with _without_collecting():
-        return _judged(source, loop)
-
-
-def _judged(source: MetricsSource, loop: Callable[[MetricsSource], Controller]) -> Cycle:
     readings = _readings(source)
     keys = [] if isinstance(readings[-1], ObserveError) else [each.key for each in readings[-1]]
     processes = min(PROCESSES_MAX, len(os.sched_getaffinity(0))) if len(keys) >= WORTH_IT_ROWS else 1
@@ -42,18 +36,6 @@ def _judged(source: MetricsSource, loop: Callable[[MetricsSource], Controller]) 
     others = [_told(pipe) or _last(loop, part) for pipe, part in zip(beside, parts[1:], strict=True)]
     by_key = {engine.key: engine for each in (cycle, *others) for engine in each.engines}
     return replace(cycle, engines=tuple(by_key[key] for key in keys))
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Nearly all that is made here lives to the end: to look for garbage in it takes a fifth of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 class _Handed:
