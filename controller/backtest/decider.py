@@ -1,15 +1,13 @@
 """The loop on history: all workloads in this process, or shared among some, since they know nothing of each other."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Final, Protocol, Self
 
 from controller.backtest.account import Account
 from controller.backtest.outcome import Outcome
 from controller.backtest.past import PastClock
+from controller.beside import Beside
 from controller.loop import Controller
 from controller.observe.snapshot import Key, Snapshot
 from controller.observe.source import MetricsSource
@@ -57,16 +55,12 @@ class Here:
         return [each.outcome() for each in self._accounts.values()]
 
 
-class Beside:
-    """In a process of its own, which ends with this one."""
+class There:
+    """In a process of its own."""
 
     def __init__(self, loop: Loop, step_seconds: float) -> None:
         """Starts the process."""
-        context = multiprocessing.get_context("fork")  # the loop's settings go along as they are
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._pipe, loop, step_seconds), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._beside = Beside(lambda pipe: _serve(pipe, loop, step_seconds))
         self._parcel: list[tuple[float, tuple[Snapshot, ...]]] = []
 
     def decide(self, at_unix_seconds: float, snapshots: tuple[Snapshot, ...]) -> None:
@@ -79,23 +73,22 @@ class Beside:
         """See `Decider`; the process has then ended."""
         self._send()
         try:
-            self._pipe.send(None)
-            found: list[Outcome] = self._pipe.recv()
+            self._beside.pipe.send(None)
+            found: list[Outcome] = self._beside.pipe.recv()
         except (EOFError, OSError) as error:
             raise self._ended() from error
-        self._process.join()
+        self._beside.ended()
         return found
 
     def _send(self) -> None:
         try:
-            self._pipe.send(self._parcel)
+            self._beside.pipe.send(self._parcel)
         except OSError as error:
             raise self._ended() from error
         self._parcel = []
 
     def _ended(self) -> RuntimeError:
-        self._process.join()
-        return RuntimeError(f"a process that decides ended with {self._process.exitcode}: was it killed for memory?")
+        return RuntimeError(f"a process that decides ended with {self._beside.ended()}: was it killed for memory?")
 
 
 class Shared:
@@ -111,7 +104,7 @@ class Shared:
         """So many processes; one is this one."""
         if processes == 1:
             return cls([Here(loop, step_seconds)])
-        return cls([Beside(loop, step_seconds) for _ in range(processes)])
+        return cls([There(loop, step_seconds) for _ in range(processes)])
 
     def decide(self, at_unix_seconds: float, snapshots: tuple[Snapshot, ...]) -> None:
         """See `Decider`."""
@@ -127,13 +120,10 @@ class Shared:
         return [outcome for each in self._deciders for outcome in each.outcomes()]
 
 
-def _serve(pipe: Connection, others_end: Connection, loop: Loop, step_seconds: float) -> None:
-    """Passes until there are no more; an interrupt is the other process's business."""
-    others_end.close()  # or the end of that process would not be noticed here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(pipe: Connection, loop: Loop, step_seconds: float) -> None:
+    """Passes until there are no more."""
     decider = Here(loop, step_seconds)
-    with suppress(EOFError, BrokenPipeError):
-        while (parcel := pipe.recv()) is not None:
-            for at, snapshots in parcel:
-                decider.decide(at, snapshots)
-        pipe.send(decider.outcomes())
+    while (parcel := pipe.recv()) is not None:
+        for at, snapshots in parcel:
+            decider.decide(at, snapshots)
+    pipe.send(decider.outcomes())

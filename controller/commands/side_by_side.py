@@ -1,14 +1,13 @@
 """Many rows of one window, judged in as many processes as there are processors: rows know nothing of each other."""
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Final
 
+from controller.beside import Beside
 from controller.cycle import Cycle
 from controller.loop import Controller
 from controller.observe.errors import ObserveError
@@ -25,15 +24,17 @@ Reading = tuple[Snapshot, ...] | ObserveError
 def judged(source: MetricsSource, loop: Callable[[MetricsSource], Controller]) -> Cycle:
     """The cycle of the window between two readings: that of one loop over all rows, made by several."""
     loop(_Handed(()))  # what is wrong with the settings is told before the work
+    processes = min(PROCESSES_MAX, len(os.sched_getaffinity(0)))
+    beside = [Beside(lambda pipe: _judge(pipe, loop)) for _ in range(processes - 1)]  # before there is much to copy
     readings = _readings(source)
     keys = [] if isinstance(readings[-1], ObserveError) else [each.key for each in readings[-1]]
-    processes = min(PROCESSES_MAX, len(os.sched_getaffinity(0))) if len(keys) >= WORTH_IT_ROWS else 1
-    parts = [_part(readings, frozenset(keys[start::processes])) for start in range(processes)]
-    if processes == 1:
+    if len(keys) < WORTH_IT_ROWS:
         return _last(loop, readings)
-    beside = [_begun(loop, part) for part in parts[1:]]
+    parts = [_part(readings, frozenset(keys[start::processes])) for start in range(processes)]
+    for each, part in zip(beside, parts[1:], strict=True):
+        _hand(each.pipe, part)
     cycle = _last(loop, parts[0])
-    others = [_told(pipe) or _last(loop, part) for pipe, part in zip(beside, parts[1:], strict=True)]
+    others = [_told(each.pipe) or _last(loop, part) for each, part in zip(beside, parts[1:], strict=True)]
     by_key = {engine.key: engine for each in (cycle, *others) for engine in each.engines}
     return replace(cycle, engines=tuple(by_key[key] for key in keys))
 
@@ -75,25 +76,19 @@ def _last(loop: Callable[[MetricsSource], Controller], readings: Sequence[Readin
     return [controller.step() for _ in readings][-1]
 
 
-def _begun(loop: Callable[[MetricsSource], Controller], part: Sequence[Reading]) -> Connection:
-    """A process that judges a part, and where its answer will come from; it ends with this one."""
-    context = multiprocessing.get_context("fork")  # settings and rows go along as they are
-    ours, theirs = context.Pipe(duplex=False)
-    context.Process(target=_tell, args=(theirs, loop, part), daemon=True).start()
-    theirs.close()
-    return ours
+def _judge(pipe: Connection, loop: Callable[[MetricsSource], Controller]) -> None:
+    pipe.send(_last(loop, pipe.recv()))
 
 
-def _tell(pipe: Connection, loop: Callable[[MetricsSource], Controller], part: Sequence[Reading]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the other process's business
-    with suppress(BrokenPipeError):
-        pipe.send(_last(loop, part))
+def _hand(pipe: Connection, part: Sequence[Reading]) -> None:
+    with suppress(BrokenPipeError):  # it ended, killed for memory perhaps: that is seen where its answer is missing
+        pipe.send(part)
 
 
 def _told(pipe: Connection) -> Cycle | None:
-    """The answer of a process; None where it ended without one, killed for memory perhaps."""
+    """The answer of a process; None where it ended without one."""
     try:
         found: Cycle = pipe.recv()
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         return None
     return found

@@ -191,11 +191,9 @@ def test_rows_that_are_judged_by_several_processes_are_judged_alike(
     monkeypatch.setattr(side_by_side, "WORTH_IT_ROWS", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
     if killed:
-        monkeypatch.setattr(side_by_side, "_tell", lambda *_: os._exit(9))
-    begun: list[object] = []
-    monkeypatch.setattr(
-        side_by_side, "_begun", lambda *part, begin=side_by_side._begun: begun.append(1) or begin(*part)
-    )
+        monkeypatch.setattr(side_by_side, "_judge", lambda *_: os._exit(9))
+    handed: list[object] = []
+    monkeypatch.setattr(side_by_side, "_hand", lambda *part, hand=side_by_side._hand: handed.append(1) or hand(*part))
     shared = document(command, "--prometheus-url", url)
-    assert len(begun) == 2
+    assert len(handed) == 2
     assert shared == alone
