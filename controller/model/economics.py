@@ -1,6 +1,6 @@
 """What each k is worth at a batch: tokens per step over seconds per step, with bounds that share their errors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,24 +116,32 @@ class Market:
             return priced[0]
         groups = np.concatenate([[row for row, k in enumerate(references) if k == kind] for kind in kinds])
         order = np.argsort(groups)
+        places = [(each, row) for each in priced for row in range(len(each.batches))]
+
+        def deviation_at(row: int) -> Floats:
+            part, own_row = places[order[row]]
+            found: Floats = part.deviation_at(own_row)
+            return found
+
         return Prices(
             market=self,
             tokens=priced[0].tokens,
+            deviation_at=deviation_at,
             **{name: np.concatenate([getattr(each, name) for each in priced])[order] for name in _BY_BATCH},
         )
 
     def _priced(self, batches: Sequence[float], reference_k: float) -> "Prices":
-        tokens, by_batch = self._rows((self.acceptance,), batches, reference_k)
-        return Prices(market=self, tokens=tokens[0], **by_batch)
+        tokens, by_batch, deviation_at = self._rows((self.acceptance,), batches, reference_k)
+        return Prices(market=self, tokens=tokens[0], deviation_at=deviation_at, **by_batch)
 
     def gains_alone(self, acceptances: Sequence[Acceptance], batch: float, reference_k: float) -> "Gains":
         """A row for each acceptance: the gains at a batch if it were that of all traffic; only our coverage stays."""
-        _, by_row = self._rows(acceptances, [batch] * len(acceptances), reference_k)
+        _, by_row, _ = self._rows(acceptances, [batch] * len(acceptances), reference_k)
         return Gains(by_row["log_gain"], by_row["gain_deviation"])
 
     def _rows(
         self, acceptances: Sequence[Acceptance], batches: Sequence[float], reference_k: float
-    ) -> tuple[Floats, dict[str, Floats]]:
+    ) -> tuple[Floats, dict[str, Floats], Callable[[int], Floats]]:
         """Tokens by acceptance and k, and what `Prices` holds by batch: one acceptance for all batches, or for each."""
         with_reference = np.append(np.arange(self.k_max + 1.0), reference_k)  # the last one
         tokens, slopes = self._tokens(with_reference, acceptances)
@@ -144,7 +152,13 @@ class Market:
         part = reference_k - below  # between two whole k, ln t is taken as linear
         reference_log_seconds = (1 - part) * log_seconds[:, below] + part * log_seconds[:, below + 1]
         token_variance = _token_variance(slopes - slopes[:, -1:], acceptances)
-        return tokens[:, :-1], {
+
+        def deviation_at(row: int) -> Floats:
+            own = slice(row, row + 1) if len(acceptances) > 1 else slice(None)
+            variance = steps.variance_at(row) + _token_variance(slopes[own], acceptances[own])[0]
+            return np.asarray(np.sqrt(variance)[:-1], float)
+
+        by_batch = {
             "batches": np.asarray(batches, float),
             "reference_tokens": np.broadcast_to(tokens[:, -1], len(batches)),
             "log_seconds": log_seconds,
@@ -152,14 +166,7 @@ class Market:
             "log_gain": np.log(tokens[:, :-1] / tokens[:, -1:]) - log_seconds + reference_log_seconds[:, None],
             "gain_deviation": np.sqrt((steps.contrast_variance + token_variance)[:, :-1]),
         }
-
-    def deviation(self, batch: float) -> Floats:
-        """Standard deviation of ln throughput at each k from 0 to k_max."""
-        ks = np.arange(self.k_max + 1.0)
-        tokens, slopes = self._tokens(ks, (self.acceptance,))
-        drafts, drafting = self._drafted_at(ks)
-        steps = self.step_time.variance([batch], drafts, drafting, self.prompt_per_token * tokens)
-        return np.asarray(np.sqrt(steps + _token_variance(slopes, (self.acceptance,)))[0], float)
+        return tokens[:, :-1], by_batch, deviation_at
 
     def _drafted_at(self, ks: Floats) -> tuple[Floats, Floats]:
         """Mean drafts per request-step at each k, and the share of request-steps that draft."""
@@ -262,6 +269,7 @@ class Prices(Gains):
         reference_tokens: The same at the reference k, by batch.
         log_seconds: ln of the step.
         reference_log_seconds: The same at the reference k, by batch.
+        deviation_at: Standard deviation of ln throughput at every k of one row, worked out when it is asked for.
     """
 
     market: Market
@@ -270,12 +278,13 @@ class Prices(Gains):
     reference_tokens: Floats
     log_seconds: Floats
     reference_log_seconds: Floats
+    deviation_at: Callable[[int], Floats]
 
     def scores(self, row: int) -> tuple[Score, ...]:
         """The prices at one batch as values."""
         batch = float(self.batches[row])
         throughput = batch * self.tokens * np.exp(-self.log_seconds[row])
-        spread = np.exp(_Z90 * self.market.deviation(batch))
+        spread = np.exp(_Z90 * self.deviation_at(row))
         arrays = {
             "tokens_per_step": self.tokens,
             "step_seconds": np.exp(self.log_seconds[row]),

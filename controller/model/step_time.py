@@ -16,7 +16,7 @@ geostatistics this is universal kriging with an informative prior.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -92,11 +92,13 @@ class StepGrid:
         log_seconds: Posterior mean of ln t.
         contrast_variance: Posterior variance of ln(t(k) / t(last k)): what both share cancels.
         measured: Whether a cell lies within 1.5x of the batch, at the same drafts per request-step.
+        variance_at: Posterior variance of ln t itself at every k of one row, worked out when it is asked for.
     """
 
     log_seconds: Floats
     contrast_variance: Floats
     measured: Bools
+    variance_at: Callable[[int], Floats]
 
 
 class StepTime:
@@ -150,19 +152,18 @@ class StepTime:
         `prompt` is the prompt tokens per step and decoding request, by k.
         """
         near, nearby, curve, slopes = self._at(batches, drafts, drafting, prompt)
+
+        def variance_at(row: int) -> Floats:
+            found: Floats = self._variance(DISCREPANCY**2, near[row : row + 1], nearby, slopes[row : row + 1])[0]
+            return found
+
         apart = 2 * DISCREPANCY**2 * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
         return StepGrid(
             log_seconds=curve + (near * self._weights) @ nearby.T,
             contrast_variance=self._variance(apart, near, nearby - nearby[-1], slopes - slopes[:, -1:]),
             measured=np.asarray(((near >= _SAME_BATCH)[:, None, :] & (nearby >= _SAME_DRAFTS)).any(axis=2)),
+            variance_at=variance_at,
         )
-
-    def variance(
-        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats, prompt: Floats | float = 0.0
-    ) -> Floats:
-        """Posterior variance of ln t itself, shape (batch, k); arguments as for `grid`."""
-        near, nearby, _, slopes = self._at(batches, drafts, drafting, prompt)
-        return self._variance(DISCREPANCY**2, near, nearby, slopes)
 
     @property
     def capture_limit_tokens(self) -> float:

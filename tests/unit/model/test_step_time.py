@@ -155,7 +155,7 @@ def test_any_measurements_yield_finite_predictions(rows: list[tuple[float, int, 
     drafts = np.array([0.0, 4.0, 16.0])
     at = [1, 16, 300], drafts, np.minimum(1.0, drafts)
     assert np.all(np.isfinite(model.grid(*at).log_seconds))
-    assert np.all(model.variance(*at) > 0)
+    assert np.all(model.grid(*at).variance_at(0) > 0)
 
 
 def test_one_stalled_window_hardly_moves_its_cell() -> None:

@@ -102,7 +102,7 @@ def test_steps_beside_prompts_do_not_make_decoding_look_slow() -> None:
     model = model_of(cell(dense, 8, 4, 256.0), cell(dense, 8, 4, 600.0))
     assert log_seconds(model, 8, 4) < log_seconds(model, 8, 4, 256.0) - 0.2
     drafts = np.array([4.0])
-    here, there = (model.variance([8.0], drafts, np.ones(1), prompt / 8)[0, 0] for prompt in (256.0, 0.0))
+    here, there = (model.grid([8.0], drafts, np.ones(1), prompt / 8).variance_at(0)[0] for prompt in (256.0, 0.0))
     assert there > here
 
 
