@@ -323,7 +323,7 @@ def predict(model: StepTime, rows: Sequence[CostRow]) -> tuple[np.ndarray, np.nd
     for row in rows:
         at = [row.batch], np.array([float(row.k)]), np.array([float(row.k > 0)])
         seconds.append(math.exp(model.grid(*at).log_seconds[0, 0]))
-        deviation.append(math.sqrt(model.variance(*at)[0, 0]))
+        deviation.append(math.sqrt(model.grid(*at).variance_at(0)[0]))
     return np.array(seconds), np.array(deviation)
 
 

@@ -27,13 +27,11 @@ COUNTERS: Final = {
 GAUGES: Final = {
     "num_requests_running": "running",
     "num_requests_waiting": "waiting",
-    "kv_cache_usage_perc": "kv_cache_usage",
 }
 HISTOGRAMS: Final = {
     "iteration_tokens_total": ("steps", None),
     "time_to_first_token_seconds": ("first_tokens", None),
     "inter_token_latency_seconds": ("latency_samples", "latency_seconds"),
-    "request_time_per_output_token_seconds": ("finished_requests", "time_per_output_token_seconds"),
 }
 CREATED: Final = 1_790_000_000.0
 
@@ -43,8 +41,7 @@ def snapshot(k_max: int | None = 4, **values: Any) -> Snapshot:
     zeros = dict.fromkeys(
         (
             "drafts", "draft_tokens", "accepted_tokens", "latency_samples", "latency_seconds", "steps",
-            "generated_tokens", "first_tokens", "prompt_tokens", "preemptions", "finished_requests",
-            "time_per_output_token_seconds", "running", "waiting", "kv_cache_usage",
+            "generated_tokens", "first_tokens", "prompt_tokens", "preemptions", "running", "waiting",
         ),
         0.0,
     )  # fmt: skip

@@ -23,11 +23,8 @@ def window(
         "first_tokens": 0.0,
         "prompt_tokens": 0.0,
         "preemptions": 0.0,
-        "finished_requests": 0.0,
-        "time_per_output_token_seconds": 0.0,
         "running": batch,
         "waiting": 0.0,
-        "kv_cache_usage": 0.1,
     } | others
     return Window(
         model_name="m",

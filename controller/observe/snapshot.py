@@ -50,11 +50,8 @@ class Snapshot:
         first_tokens: Samples of the time to first token.
         prompt_tokens: Prompt tokens processed.
         preemptions: Requests put back into the queue.
-        finished_requests: Requests with a time-per-output-token sample.
-        time_per_output_token_seconds: The sum of those samples.
         running: Requests in the batch now.
         waiting: Requests queued now.
-        kv_cache_usage: Used share of the KV cache, 0 to 1.
         labels: Which server or group of servers; empty for one that is read directly.
         replicas: The engines that are added up; None for a single one that is read directly.
     """
@@ -74,11 +71,8 @@ class Snapshot:
     first_tokens: float
     prompt_tokens: float
     preemptions: float
-    finished_requests: float
-    time_per_output_token_seconds: float
     running: float
     waiting: float
-    kv_cache_usage: float
     labels: Labels = ()
     replicas: Replicas | None = None
 

@@ -37,11 +37,8 @@ LOAD: Final = {
 """Without these nothing can be said of the load: a page that lacks one is cut or not vLLM's."""
 OPTIONAL: Final = {
     "num_preemptions_total": "preemptions",
-    "request_time_per_output_token_seconds_count": "finished_requests",
-    "request_time_per_output_token_seconds_sum": "time_per_output_token_seconds",
     "num_requests_running": "running",
     "num_requests_waiting": "waiting",
-    "kv_cache_usage_perc": "kv_cache_usage",
 }
 _CUT: Final = (
     "it is cut, or it comes from a vLLM older than 0.11 or started with --disable-log-stats. Fetch it again, whole."
@@ -51,7 +48,7 @@ FIRST_ENGINE: Final = "0"
 CREATED: Final = "generation_tokens_created"
 """The `_created` twin of one counter, wanted by its exact name: it moves when the server restarts."""
 
-GAUGES: Final = frozenset({"num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"})
+GAUGES: Final = frozenset({"num_requests_running", "num_requests_waiting"})
 """What may fall without a restart."""
 ALWAYS: Final = "generation_tokens_total"
 """The counter that stands for a server where all that is asked is which servers there are."""

@@ -43,11 +43,8 @@ class Window:
     first_tokens: float
     prompt_tokens: float
     preemptions: float
-    finished_requests: float
-    time_per_output_token_seconds: float
     running: float
     waiting: float
-    kv_cache_usage: float
 
     @property
     def decoded_tokens(self) -> float:
@@ -113,10 +110,10 @@ _COUNTERS: Final = tuple(
     for field in fields(Window)
     if field.name
     not in {
-        "model_name", "engine", "seconds", "k_max", "accepted_by_position", "running", "waiting", "kv_cache_usage",
+        "model_name", "engine", "seconds", "k_max", "accepted_by_position", "running", "waiting",
     }
 )  # fmt: skip
-_GAUGES: Final = ("running", "waiting", "kv_cache_usage")
+_GAUGES: Final = ("running", "waiting")
 
 
 def between(before: Snapshot, after: Snapshot) -> Window:

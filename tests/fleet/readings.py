@@ -65,7 +65,6 @@ class _Rates:
     requests: float
     prompt_tokens: float
     cut_tokens: float
-    kv_usage: float
     spread: float
 
 
@@ -91,7 +90,6 @@ def _rates(scenario: Scenario, phase: Phase) -> _Rates:
         requests=requests,
         prompt_tokens=sum(w * each.prompt.moments()[0] for w, each in shares) / total,
         cut_tokens=max(0.0, seen.tokens_per_step + requests - truth.output_tokens_per_step(k)),
-        kv_usage=min(1.0, batch * truth.context_tokens(k) / scenario.kv_cache_tokens),
         spread=max(each.logit_spread for _, each in shares),
     )
 
@@ -156,7 +154,7 @@ class Drawn:
         totals[4] = self._beginning + self._started_seconds
         if rates is None:
             return
-        totals[10:13] = rates.batch, 0.0, rates.kv_usage
+        totals[8:10] = rates.batch, 0.0
         if lived > 0 and rates.batch:
             self._count(rates, lived)
 
@@ -172,10 +170,9 @@ class Drawn:
         own = request_steps + accepted.sum() - round(request_steps * rates.cut_tokens)
         totals[:4] += request_steps, latency, steps, own + first
         totals[5:7] += first, round(first * rates.prompt_tokens)
-        totals[8:10] += first, first * latency / max(own, 1)
         if self._replica.scenario.speculates:
-            totals[13:16] += drafts, round(drafts * rates.draft_length), accepted.sum()
-            totals[16:] += accepted
+            totals[10:13] += drafts, round(drafts * rates.draft_length), accepted.sum()
+            totals[13:] += accepted
 
     def _noise(self, seconds: float) -> float:
         noise = self._replica.scenario.noise

@@ -15,11 +15,8 @@ _LOAD: Final = (
     "vllm:time_to_first_token_seconds_count",
     "vllm:prompt_tokens_total",
     "vllm:num_preemptions_total",
-    "vllm:request_time_per_output_token_seconds_count",
-    "vllm:request_time_per_output_token_seconds_sum",
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
-    "vllm:kv_cache_usage_perc",
 )
 _SPECULATION: Final = (
     "vllm:spec_decode_num_drafts_total",
@@ -95,11 +92,8 @@ def reading(engine: StepEngine, created_seconds: float) -> tuple[float, ...]:
         counters.first_token.count,
         counters.prompt_tokens,
         counters.preemptions,
-        counters.per_output_token.count,
-        counters.per_output_token.sum,
         engine.running,
         engine.waiting,
-        engine.kv_cache_usage,
     )
     if not engine.k_max:
         return load

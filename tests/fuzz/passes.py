@@ -23,8 +23,7 @@ NUMBERS: Final = (
 )  # fmt: skip
 FIELDS: Final = (
     "drafts", "draft_tokens", "accepted_tokens", "latency_samples", "latency_seconds", "steps", "generated_tokens",
-    "first_tokens", "prompt_tokens", "preemptions", "finished_requests", "time_per_output_token_seconds", "running",
-    "waiting", "kv_cache_usage",
+    "first_tokens", "prompt_tokens", "preemptions", "running", "waiting",
 )  # fmt: skip
 METHODS: Final = (None, *Method)
 OWNERS: Final = (None, "me", "somebody")

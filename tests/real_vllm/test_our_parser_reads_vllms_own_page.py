@@ -92,11 +92,7 @@ def test_load_is_counted_as_it_was_observed(engines: dict[str, Snapshot], engine
     assert read.generated_tokens == known["generated_tokens"]
     assert read.prompt_tokens == known["prompt_tokens"]
     assert read.preemptions == known["preemptions"]
-    assert (read.running, read.waiting, read.kv_cache_usage) == (
-        known["running"],
-        known["waiting"],
-        known["kv_cache_usage"],
-    )
+    assert (read.running, read.waiting) == (known["running"], known["waiting"])
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
@@ -106,5 +102,3 @@ def test_latencies_are_read_as_a_count_and_a_sum(engines: dict[str, Snapshot], e
     assert read.latency_samples == len(known["latencies_seconds"])
     assert read.latency_seconds == sum(known["latencies_seconds"])
     assert read.first_tokens == len(known["first_tokens_seconds"])
-    assert read.finished_requests == len(known["times_per_output_token_seconds"])
-    assert read.time_per_output_token_seconds == sum(known["times_per_output_token_seconds"])
