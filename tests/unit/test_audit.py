@@ -1,6 +1,9 @@
 """The audit says what it heard, and never that all is well when it heard nothing."""
 
+import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,3 +48,56 @@ def test_all_that_the_image_holds_is_audited() -> None:
     """Each line of the lock."""
     lock = AUDIT["LOCK"].read_text("utf-8")
     assert len(AUDIT["locked"]()) == lock.count("==") > 10
+
+
+@pytest.mark.parametrize(
+    ("service", "licence", "flags", "status", "words"),
+    [
+        ([BAD], "MIT", (), 0, "0 vulnerable"),
+        ([BAD], "GPL-3.0", (), 1, "not on the list"),
+        ([GOOD], "MIT", (), 0, "NOT AUDITED"),
+        ([GOOD], "MIT", ("--strict",), 1, "NOT AUDITED"),
+        (None, "MIT", ("--strict",), 1, "NOT AUDITED"),
+    ],
+    ids=["all is well", "a licence", "a service that knows nothing", "and must", "no service"],
+)
+def test_the_exit_code_says_what_was_found(
+    tmp_path: Path, service: list[dict[str, Any]] | None, licence: str, flags: tuple[str, ...], status: int, words: str
+) -> None:
+    """By the real script, with stand-ins for pip-audit and pip-licenses beside its interpreter."""
+    ran = audit(tmp_path, service, [], licence, flags)
+    assert ran.returncode == status, ran.stderr
+    assert words in ran.stdout
+
+
+def test_a_package_that_is_vulnerable_fails_the_audit(tmp_path: Path) -> None:
+    """Once a service is believed, what it says of the lock counts."""
+    ran = audit(tmp_path, [BAD], [BAD], "MIT", ())
+    assert ran.returncode == 1
+    assert "urllib3 1.26.4: PYSEC-2021-108" in ran.stdout
+
+
+def audit(
+    folder: Path,
+    of_what_is_known: list[dict[str, Any]] | None,
+    of_the_lock: list[dict[str, Any]],
+    licence: str,
+    flags: tuple[str, ...],
+) -> subprocess.CompletedProcess[str]:
+    """`tools/audit.py`, whose services answer so; None for one that is not reached."""
+    names = [line.partition("==")[0] for line in AUDIT["locked"]()]
+    (folder / "python").symlink_to(sys.executable)
+    (folder / "licences").write_text(json.dumps([{"Name": name, "License": licence} for name in names]), "utf-8")
+    for name, entries in (("known", of_what_is_known), ("locked", of_the_lock)):
+        (folder / name).write_text("" if entries is None else json.dumps({"dependencies": entries}), "utf-8")
+    program(folder / "pip-licenses", f"cat {folder / 'licences'}")
+    whole = f"if [ $(wc -w < $2) -gt 1 ]; then cat {folder / 'locked'}; else cat {folder / 'known'}; fi"
+    program(folder / "pip-audit", whole)
+    command = [str(folder / "python"), str(AUDIT["__file__"]), *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def program(path: Path, script: str) -> None:
+    """An executable shell script."""
+    path.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+    path.chmod(0o755)
