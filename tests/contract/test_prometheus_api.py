@@ -101,7 +101,7 @@ def test_an_answer_that_cannot_be_read_leaves_no_query_behind(store: StoreDouble
     with pytest.raises(ObserveError):
         store.history().read(NOW - 60, NOW)
     assert len(store.forms) == 2
-    assert not [each for each in threading.enumerate() if each.name == "beside"]
+    assert not [each for each in threading.enumerate() if each.name == "ahead"]
 
 
 def test_credentials_come_from_files_and_go_with_every_query(tmp_path: Path, store: StoreDouble) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.observe.errors import ObserveError
-from controller.observe.prometheus.beside import begun
+from controller.observe.prometheus.ahead import begun
 from controller.observe.prometheus.client import Answer, Client, Floats, Series
 from controller.observe.prometheus.selector import inventory, newest, ranged
 from controller.observe.prometheus.track import Track, track

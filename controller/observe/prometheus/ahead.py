@@ -1,4 +1,4 @@
-"""One piece of work beside the thread that wants it."""
+"""One piece of work that is begun before it is wanted, in a thread of its own."""
 
 import threading
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def begun(work: Callable[[], T]) -> Callable[[], T]:
         except BaseException as error:  # noqa: BLE001  whoever waits for the result is told
             future.set_exception(error)
 
-    thread = threading.Thread(target=run, name="beside", daemon=True)
+    thread = threading.Thread(target=run, name="ahead", daemon=True)
     thread.start()
 
     def result() -> T:
