@@ -35,5 +35,5 @@ def _run(serve: Serve, pipe: Connection, others_end: Connection) -> None:
     """Serve until the other process wants no more; an interrupt is its business."""
     others_end.close()  # or the end of that process would not be noticed here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, ConnectionError):  # it ended, perhaps in the middle
         serve(pipe)

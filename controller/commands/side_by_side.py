@@ -81,7 +81,7 @@ def _judge(pipe: Connection, loop: Callable[[MetricsSource], Controller]) -> Non
 
 
 def _hand(pipe: Connection, part: Sequence[Reading]) -> None:
-    with suppress(BrokenPipeError):  # it ended, killed for memory perhaps: that is seen where its answer is missing
+    with suppress(ConnectionError):  # it ended, killed for memory perhaps: that is seen where its answer is missing
         pipe.send(part)
 
 
@@ -89,6 +89,6 @@ def _told(pipe: Connection) -> Cycle | None:
     """The answer of a process; None where it ended without one."""
     try:
         found: Cycle = pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, ConnectionError):
         return None
     return found

@@ -652,7 +652,7 @@ ODD = st.one_of(JSON, RANGES, st.sampled_from([OWNER, "somebody", 0, 1, 4096, []
 
 
 @given(st.lists(st.dictionaries(FIELDS, ODD, max_size=4), min_size=1, max_size=4))
-@settings(max_examples=8)
+@settings(max_examples=15)
 def test_no_document_of_the_plugin_makes_a_pass_raise(lies: list[dict[str, Any]]) -> None:
     """Fields that are missing nothing but the truth."""
     with tempfile.TemporaryDirectory() as folder:
