@@ -21,6 +21,8 @@ START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
 TIMEOUT_SECONDS: Final = 10
 CHECKPOINT: Final = "checkpoint.json"
+BUSY: Final = {"server_timeout", "plugin_unreachable"}
+"""What a sidecar may meet on a machine whose every core serves tokens; a pass is lost, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
