@@ -26,6 +26,7 @@ GUARD: Final = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv
 
 ONE_API_SERVER: Final = ("-m", "vllm.entrypoints.openai.api_server")
 SERVE: Final = str(Path(__file__).with_name("vllm_serve.py"))
+PATIENT_WAIT: Final = str(Path(__file__).with_name("patient_wait"))
 ARGUMENTS: Final = (
     "--host=127.0.0.1",
     "--max-model-len=1024",
@@ -74,6 +75,7 @@ def running_server(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "PYTHON"))}
     cache = str(python.parents[1] / "cache")  # what vLLM learnt of a model makes its next start quicker
     own = {**ENVIRONMENT, "VLLM_CACHE_ROOT": cache, **(extra_environment or {})}
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, (PATIENT_WAIT, own.get("PYTHONPATH"))))
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="vllm-") as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(
