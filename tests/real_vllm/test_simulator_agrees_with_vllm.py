@@ -77,7 +77,7 @@ def test_every_generated_token_is_a_first_one_an_accepted_draft_or_of_its_reques
     """generated = first + request-steps + accepted, less the accepted drafts beyond the ends of replies."""
     window = played.window
     replies = window.generated_tokens / OUTPUT_TOKENS
-    assert window.finished_requests == window.first_tokens == replies > 0
+    assert window.first_tokens == replies > 0
     beyond_the_ends = window.first_tokens + window.request_steps + window.accepted_tokens - window.generated_tokens
     assert 0 <= beyond_the_ends <= K_MAX * replies
     assert sum(window.accepted_by_position) == window.accepted_tokens
