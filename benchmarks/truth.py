@@ -32,6 +32,7 @@ from controller.model.other_k import from_mean_length, from_rates, renewal
 from controller.model.speedup import acceptance_from_mean_length, expected_tokens
 from controller.model.step_table import Cell, StepTable
 from controller.model.step_time import StepTime
+from controller.model.target import target_of
 
 CELLS_NEEDED = 4
 """Fewer timed cells say too little about leaving one out."""
@@ -249,7 +250,6 @@ def judge_cost(configs: Mapping[str, Sequence[CostRow]], say: Callable[..., None
     for config, rows in configs.items():
         timed = [row for row in rows if row.seconds is not None]
         own = {name: CostErrors() for name in protocols}
-        _, drafter = drafter_of(config)
         if len(timed) < CELLS_NEEDED:
             say(f"\nskipped for cost: {config}, {len(timed)} timed cells where {CELLS_NEEDED} are needed")
             continue
@@ -259,8 +259,8 @@ def judge_cost(configs: Mapping[str, Sequence[CostRow]], say: Callable[..., None
             ("one_k", _one_k(timed)),
         ):
             for known, wanted in splits:
-                _score(own[name], known, wanted, timed, drafter)
-        model = StepTime(StepTable(tuple(map(_cell, timed))), drafter)
+                _score(own[name], config, known, wanted, timed)
+        model = _model(config, timed)
         full_regret += regrets(timed, predict(model, timed)[0], {row.batch for row in timed})
         say(f"\n{config}")
         for name, errors in own.items():
@@ -298,12 +298,18 @@ def _split(rows: Sequence[CostRow], ks: set[int]) -> Iterable[tuple[list[CostRow
         yield known, wanted
 
 
+def _model(config: str, known: Sequence[CostRow]) -> StepTime:
+    """What a sidecar would make of these cells; the configuration's name has the model's in it, as `model_name` has."""
+    _, drafter = drafter_of(config)
+    return StepTime(StepTable(tuple(map(_cell, known))), drafter, target=target_of(config))
+
+
 def _score(
-    errors: CostErrors, known: Sequence[CostRow], wanted: Sequence[CostRow], rows: Sequence[CostRow], drafter: Drafter
+    errors: CostErrors, config: str, known: Sequence[CostRow], wanted: Sequence[CostRow], rows: Sequence[CostRow]
 ) -> None:
     batches = {row.batch for row in wanted}
     truth = np.array([row.seconds for row in wanted], float)
-    model = StepTime(StepTable(tuple(map(_cell, known))), drafter)
+    model = _model(config, known)
     predicted, deviation = predict(model, wanted)
     errors.step += np.abs(predicted / truth - 1).tolist()
     errors.inside += (np.abs(np.log(predicted / truth)) <= 1.645 * deviation).tolist()

@@ -12,6 +12,7 @@ from controller.model.economics import Market
 from controller.model.evidence import AcceptanceEvidence, counts_of, exact_counts_of, observed
 from controller.model.step_table import StepTable
 from controller.model.step_time import StepTime, fit
+from controller.model.target import Target
 from controller.sight import Sight
 
 ABSENT_DRAFTS: Final = 1.0
@@ -94,10 +95,10 @@ class Known:
     portions: tuple[Portion, ...] = ()
 
     @staticmethod
-    def of(learnt: Learnt, sight: Sight, capture_limit_tokens: float) -> "Known":
+    def of(learnt: Learnt, sight: Sight, capture_limit_tokens: float, target: Target) -> "Known":
         """What can be said from what was learnt."""
         evidence, drafter = learnt.evidence, sight.drafter
-        step_time = fit(learnt.table, drafter, capture_limit_tokens)
+        step_time = fit(learnt.table, drafter, capture_limit_tokens, target)
         if evidence is None or not evidence.at_risk:
             return Known(None, step_time, None)
         present = [each for each in learnt.workloads if each.drafts >= ABSENT_DRAFTS]

@@ -1,6 +1,7 @@
 """The control loop: observe -> model -> decide -> act, once a pass."""
 
 import math
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from controller.model.composition import Portion
 from controller.model.drafter import Method
 from controller.model.economics import Market
 from controller.model.step_table import StepTable
+from controller.model.target import NAMES_OF_MIXTURES, target_of
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Key, Snapshot
 from controller.observe.source import MetricsSource, SpeculationSource
@@ -49,6 +51,7 @@ class Controller:
         method: Method | None = None,
         stated_k: float | None = None,
         capture_limit_tokens: float = math.inf,
+        mixtures: re.Pattern[str] = NAMES_OF_MIXTURES,
         profile: StepTable | None = None,
         plugin: SpeculationSource | None = None,
         live: Live | None = None,
@@ -64,6 +67,7 @@ class Controller:
             method: vLLM's own name of the drafting method; None when it is not known.
             stated_k: The k in force; None to infer it.
             capture_limit_tokens: Steps of more tokens have no captured graph.
+            mixtures: What the names of models that are mixtures of experts have in them.
             profile: Step times known before the first page.
             plugin: The server's engine plugin; None where there is none to ask.
             live: Live control; None to recommend only.
@@ -76,6 +80,7 @@ class Controller:
         self._method = method
         self._stated_k = stated_k
         self._capture_limit_tokens = capture_limit_tokens
+        self._mixtures = mixtures
         self._plugin = plugin
         self._live = live
         self._fresh = EngineMemory(Learnt(table=profile or StepTable()))
@@ -175,7 +180,8 @@ class Controller:
         memory = memory.after(sight, self._clock.monotonic_seconds())
         # model
         memory = replace(memory, learnt=learn(memory.learnt, sight))
-        known = Known.of(memory.learnt, sight, self._capture_limit_tokens)
+        target = target_of(snapshot.model_name, self._mixtures)
+        known = Known.of(memory.learnt, sight, self._capture_limit_tokens, target)
         cycle = replace(
             undecided(snapshot, *unready(sight)),
             window=sight.window,

@@ -41,6 +41,14 @@ def _duration(text: str) -> str:
     return text
 
 
+def _expression(text: str) -> str:
+    try:
+        re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"a regular expression is expected: {error}") from error
+    return text
+
+
 def seconds_of(duration: str) -> float:
     """Seconds of a time as Prometheus writes it; 0 where it is none.
 
@@ -56,6 +64,7 @@ def seconds_of(duration: str) -> float:
 Url = Annotated[
     str, AfterValidator(_server_url), WithJsonSchema({"type": "string", "pattern": r"^https?://[^\s/@?#]+([/?#]\S*)?$"})
 ]
+Expression = Annotated[str, AfterValidator(_expression)]
 Listen = Annotated[
     str, AfterValidator(_listen_address), WithJsonSchema({"type": "string", "pattern": r"^\S+:[0-9]{1,5}$"})
 ]

@@ -16,7 +16,17 @@ from pydantic import Field, model_validator
 from controller.files import text_of
 from controller.fleet_options import GROUPS_MAX, FleetOptions
 from controller.model.drafter import Method
-from controller.options import ENV_PREFIX, Duration, Listen, Options, Positive, SettingsError, Url, seconds_of
+from controller.options import (
+    ENV_PREFIX,
+    Duration,
+    Expression,
+    Listen,
+    Options,
+    Positive,
+    SettingsError,
+    Url,
+    seconds_of,
+)
 from controller.plain import plain
 from controller.rollout_options import RolloutOptions
 from controller.whatif_options import WhatIfOptions
@@ -73,6 +83,11 @@ class ModelOptions(Options):
 
     capture_limit_tokens: int | None = Field(
         None, ge=1, description="The server's max_cudagraph_capture_size: larger steps are taken to cost more."
+    )
+    moe_models: Expression | None = Field(
+        None,
+        description="Models that are mixtures of experts, as a regular expression looked for in model_name, in either "
+        "case: their steps grow with every token. Without it, those of well-known names; $^ for none.",
     )
     profile: Path | None = Field(
         None, description="Step times measured before (CSV or JSON), as a start; `controller calibrate` makes one."

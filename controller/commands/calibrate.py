@@ -5,11 +5,12 @@ import tempfile
 from pathlib import Path
 
 from controller.commands.exit_codes import FAILED, NO_EVIDENCE, OK
-from controller.commands.wiring import profile, say
+from controller.commands.wiring import mixtures, profile, say
 from controller.model.drafter import METHODS, UNKNOWN
 from controller.model.profile import profile_json
 from controller.model.step_table import StepTable, cell_of
 from controller.model.step_time import fit
+from controller.model.target import target_of
 from controller.observe.errors import ObserveError, cause
 from controller.observe.source import ReplaySource
 from controller.observe.window import between
@@ -21,19 +22,23 @@ def calibrate(options: CalibrateOptions) -> int:
     """Read the pairs of pages, and print or save the profile they make together."""
     table = profile(options) or StepTable()
     pairs = list(zip(options.source[::2], options.source[1::2], strict=True))
-    measured = 0
+    names: list[str] = []
     for before, after in pairs:
         try:
             table, found = _with_pair(table, before, after, options.page_limit_bytes)
         except ObserveError as error:
             say(f"controller calibrate: {error.message}")
             return FAILED
-        measured += found
-    step_time = fit(table, METHODS[options.method] if options.method else UNKNOWN)
-    if not measured or step_time is None:
+        names += found
+    drafter, target = (
+        METHODS[options.method] if options.method else UNKNOWN,
+        target_of(" ".join(names), mixtures(options)),
+    )
+    step_time = fit(table, drafter, target=target)
+    if not names or step_time is None:
         say("controller calibrate: no tokens were decoded between these pages; save them around real traffic.")
         return NO_EVIDENCE
-    say(f"{measured} windows make {len(table.cells)} cells\n" + "\n".join(parameters(step_time)))
+    say(f"{len(names)} windows make {len(table.cells)} cells\n" + "\n".join(parameters(step_time)))
     if options.save is None:
         print(profile_json(table), end="")
         return OK
@@ -46,15 +51,17 @@ def calibrate(options: CalibrateOptions) -> int:
     return OK
 
 
-def _with_pair(table: StepTable, before: Path, after: Path, limit_bytes: int) -> tuple[StepTable, int]:
+def _with_pair(table: StepTable, before: Path, after: Path, limit_bytes: int) -> tuple[StepTable, list[str]]:
+    """The table with the windows between two pages, and the models that they are of."""
     source = ReplaySource((before, after), limit_bytes=limit_bytes)
     early, late = ({snapshot.key: snapshot for snapshot in source.read()} for _ in range(2))
-    measured = 0
+    names = []
     for key in early.keys() & late.keys():
         cell = cell_of(between(early[key], late[key]))
         if cell is not None:
-            table, measured = table.with_cell(cell), measured + 1
-    return table, measured
+            table = table.with_cell(cell)
+            names.append(late[key].model_name)
+    return table, names
 
 
 def _save(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """From settings to the loop: what several verbs share."""
 
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from controller.loop import Controller
 from controller.memory import Learnt
 from controller.model.profile import read_profile
 from controller.model.step_table import StepTable
+from controller.model.target import NAMES_OF_MIXTURES
 from controller.observe.errors import cause
 from controller.observe.snapshot import Key
 from controller.observe.source import MetricsSource, SpeculationSource
@@ -47,6 +49,7 @@ def controller(
         method=options.method,
         stated_k=None if options.k is None else float(options.k),
         capture_limit_tokens=options.capture_limit_tokens or math.inf,
+        mixtures=mixtures(options),
         profile=profile(options),
         plugin=plugin,
         live=live,
@@ -77,6 +80,11 @@ def policy(options: LoopOptions) -> PolicySettings:
         pressure_seconds=target,
         interval_seconds=options.interval_seconds,
     )
+
+
+def mixtures(options: ModelOptions) -> re.Pattern[str]:
+    """What the names of mixtures of experts have in them."""
+    return NAMES_OF_MIXTURES if options.moe_models is None else re.compile(options.moe_models, re.IGNORECASE)
 
 
 def profile(options: ModelOptions) -> StepTable | None:

@@ -25,32 +25,22 @@ from numpy.typing import NDArray
 
 from controller.model.drafter import Drafter, LogNormal
 from controller.model.step_table import K0_CELL, NEAR, StepTable
+from controller.model.target import DENSE, Target
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 FIXED_SECONDS: Final = LogNormal(0.012, 2.0)
-SATURATION_TOKENS: Final = LogNormal(100.0, 1.5)
-"""146 on the H100 grid of vLLM pull request 32374, 5 for a mixture of experts on two H100 (SpecForge issue 339)."""
 CORNER: Final = LogNormal(1.25, 0.5)
-"""2.9 and 1.1 there."""
-DRAFT_WEIGHT: Final = LogNormal(0.5, 0.15)
-"""Tokens of one request share their cache and, in a mixture of experts, many experts: .56 and .47 there."""
+"""2.9 on the H100 grid of vLLM pull request 32374, 1.1 for a mixture of experts (SpecForge issue 339)."""
 KV_PER_REQUEST: Final = LogNormal(0.0015, 1.0)
 REJECTION_PER_REQUEST: Final = LogNormal(0.002, 1.0)
 """On the H100 grid the first draft costs 5 ms more at batch 256 than each further one: .003 of a step a request."""
 PROMPT_WEIGHT: Final = LogNormal(0.4, 0.5)
 """A prompt's tokens are computed together and at full load: 2 x 8e9 operations at 400e12 a second take 40 us, half of
 the 82 us (t0 / n0) that a decoded token beyond saturation takes on the H100 grid."""
-EXPERTS: Final = LogNormal(0.05, 2.0)
-"""Weights of routed experts against all that is read in every step: next to none in a dense model, up to 20 times as
-much in a sparse one."""
-EXPERT_TOKENS: Final = LogNormal(16.0, 0.6)
-"""128 experts of which a token picks 8, 256 of which it picks 8, 8 of which it picks 2: 16, 32, 4."""
 CLIFF: Final = LogNormal(1.0, 1.0)
 """Steps beyond the capture limit were seen to cost up to five times more."""
-DISCREPANCY: Final = 0.06
-"""Standard deviation of ln t around the best curve: smooth curves missed published grids by 3-7%."""
 BATCH_REACH: Final = 2.0
 """A measurement speaks for batches within about a factor e^2 of its own ..."""
 DRAFT_REACH: Final = 1.5
@@ -62,9 +52,9 @@ PARAMETERS: Final = (
 )  # fmt: skip
 IDENTIFIED: Final = 0.5
 """A parameter counts as measured when the data narrowed its prior's spread below this share."""
-_SAME_BATCH: Final = DISCREPANCY**2 * math.exp(-math.log(NEAR) / BATCH_REACH)
+_SAME_BATCH: Final = math.exp(-math.log(NEAR) / BATCH_REACH)
 _SAME_DRAFTS: Final = math.exp(-K0_CELL / DRAFT_REACH)
-"""What `StepTable.measured` calls measured, in terms of the covariances that are at hand."""
+"""What `StepTable.measured` calls measured, in terms of the correlations that are at hand."""
 _NEWTON_STEPS: Final = 20
 _ENOUGH: Final = 0.05
 """The search ends when a step improves the loss, in units of variances, by less: a fraction of a sigma is left."""
@@ -115,12 +105,16 @@ class StepTime:
         "_weights",
         "drafter",
         "table",
+        "target",
     )  # fmt: skip
 
-    def __init__(self, table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> None:
+    def __init__(
+        self, table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf, target: Target = DENSE
+    ) -> None:
         """Finds the parameters' posterior mode by damped Gauss-Newton, and what the cells add to the curve."""
         self.table = table
         self.drafter = drafter
+        self.target = target
         self._capture_limit = capture_limit_tokens
         batch, self._drafts, drafting, seen, weight, prompt = np.array(
             [
@@ -130,13 +124,13 @@ class StepTime:
         ).T
         self._log_batch = np.log(batch)
         kernel = _nearness(self._log_batch, self._log_batch, BATCH_REACH)
-        kernel *= DISCREPANCY**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
+        kernel *= target.discrepancy**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
         # the noise keeps the sum positive definite, however close two cells lie
         whitener: Floats = np.linalg.inv(np.linalg.cholesky(kernel + np.diag(table.noise**2 / weight))).astype(float)
         inverse = whitener.T @ whitener
-        self._prior = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT,
-                       drafter.overhead, drafter.per_draft, KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST,
-                       PROMPT_WEIGHT, EXPERTS, EXPERT_TOKENS)  # fmt: skip
+        self._prior = (FIXED_SECONDS, target.saturation_tokens, CORNER, target.draft_weight,
+                       *_shares(drafter, target), KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST,
+                       PROMPT_WEIGHT, target.experts, target.expert_tokens)  # fmt: skip
         inputs = _Inputs.of(batch, self._drafts, drafting, prompt, capture_limit_tokens)
         self._mode, curve, slopes, precision = _mode(inputs, seen, inverse, self._prior)
         self._weights = inverse @ (seen - curve)
@@ -152,16 +146,17 @@ class StepTime:
         `prompt` is the prompt tokens per step and decoding request, by k.
         """
         near, nearby, curve, slopes = self._at(batches, drafts, drafting, prompt)
+        shared = self.target.discrepancy**2
 
         def variance_at(row: int) -> Floats:
-            found: Floats = self._variance(DISCREPANCY**2, near[row : row + 1], nearby, slopes[row : row + 1])[0]
+            found: Floats = self._variance(shared, near[row : row + 1], nearby, slopes[row : row + 1])[0]
             return found
 
-        apart = 2 * DISCREPANCY**2 * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
+        apart = 2 * shared * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
         return StepGrid(
             log_seconds=curve + (near * self._weights) @ nearby.T,
             contrast_variance=self._variance(apart, near, nearby - nearby[-1], slopes - slopes[:, -1:]),
-            measured=np.asarray(((near >= _SAME_BATCH)[:, None, :] & (nearby >= _SAME_DRAFTS)).any(axis=2)),
+            measured=np.asarray(((near >= shared * _SAME_BATCH)[:, None, :] & (nearby >= _SAME_DRAFTS)).any(axis=2)),
             variance_at=variance_at,
         )
 
@@ -184,7 +179,7 @@ class StepTime:
         """Covariance with the cells as a product (batch, cell) x (k, cell), and for every batch and k the curve."""
         batch = np.asarray(batches, float)
         shape = (len(batch), len(drafts))
-        near = DISCREPANCY**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
+        near = self.target.discrepancy**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
         nearby = _nearness(drafts, self._drafts, DRAFT_REACH)
         columns = (batch[:, None], drafts, drafting, batch[:, None] * prompt)
         flat = [np.broadcast_to(each, shape).ravel() for each in columns]
@@ -205,9 +200,17 @@ class StepTime:
         return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
 
 
-def fit(table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf) -> StepTime | None:
-    """The step-time posterior from a table and the drafter's prior; None while nothing was measured."""
-    return StepTime(table, drafter, capture_limit_tokens) if table.cells else None
+def fit(
+    table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf, target: Target = DENSE
+) -> StepTime | None:
+    """The step-time posterior from a table and the priors of drafter and model; None while nothing was measured."""
+    return StepTime(table, drafter, capture_limit_tokens, target) if table.cells else None
+
+
+def _shares(drafter: Drafter, target: Target) -> tuple[LogNormal, ...]:
+    """What drafting takes of a step of this model."""
+    own = (drafter.overhead, drafter.per_draft)
+    return tuple(LogNormal(each.median * target.drafting, each.spread) for each in own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,7 @@ def _step_time(step_time: StepTime | None) -> dict[str, Any] | None:
     value, low, high = drafter_seconds(parameters)
     return {
         "cells": len(step_time.table.cells),
+        "target": step_time.target.name,
         "drafter_seconds_per_token": value,
         "drafter_seconds_per_token_low": low,
         "drafter_seconds_per_token_high": high,

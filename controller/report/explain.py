@@ -55,9 +55,10 @@ def _never_varied(step_time: StepTime) -> list[str]:
     batches = [cell.batch for cell in step_time.table.cells]
     found = []
     if max(drafts) - min(drafts) < _SAME_DRAFTS:
-        found.append(f"  k never varied, so the cost of a draft rests on the prior for {step_time.drafter.name}")
+        priors = f"{step_time.drafter.name} and {step_time.target.name}"
+        found.append(f"  k never varied, so the cost of a draft rests on the priors for {priors}")
     if max(batches) < _SAME_BATCH * min(batches):
-        found.append("  the load hardly varied, so saturation rests on a prior")
+        found.append(f"  the load hardly varied, so saturation rests on the prior for {step_time.target.name}")
     return found
 
 

@@ -100,6 +100,7 @@ _SCENARIOS: Final = (
         k_max=3,
         max_num_seqs=64,
         method="eagle3",
+        model_name="simulated-30b-a3b",
     ),
     Scenario(
         name="moe-like",

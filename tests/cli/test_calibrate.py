@@ -102,7 +102,28 @@ def test_explain_names_the_origin_of_every_number(command: Command) -> None:
     assert origins[0][2] == "modelled"
     assert len(re.findall(r"(?m)(measured|prior)$", said.out)) >= 8
     assert re.search(r"the drafter, implied: [\d.]+ ms", said.out)
-    assert "k never varied, so the cost of a draft rests on the prior for n-gram and suffix lookup" in said.out
+    priors = "n-gram and suffix lookup and dense models"
+    assert f"k never varied, so the cost of a draft rests on the priors for {priors}" in said.out
+
+
+def test_the_operator_says_which_models_are_mixtures_of_experts(command: Command, saved: Saved) -> None:
+    """By a regular expression on the served name; k=0 may then be much faster than a dense model's would be."""
+    start = after(snapshot(4, model_name="chat"), batch=16.0)
+    pages = saved(page(start), "1.txt"), saved(page(after(start, batch=16.0)), "2.txt")
+    told, highest = [], []
+    for arguments in ((), ("--moe-models", "code"), ("--moe-models", "^CHAT")):
+        (found,) = json.loads(command("recommend", "--source", *pages, "-o", "json", *arguments).out)["servers"]
+        told.append(found["step_time"]["target"])
+        highest.append(found["scores"][0]["gain_high"])
+    assert told == ["dense models", "dense models", "mixtures of experts"]
+    assert highest[0] == highest[1] < highest[2] / 1.3
+
+
+def test_what_is_no_regular_expression_is_an_error_of_usage(command: Command) -> None:
+    """It says which option it was, and where it stopped to be one."""
+    said = command("recommend", "--url", "http://127.0.0.1:9", "--moe-models", "moe(")
+    assert said.code == USAGE
+    assert "--moe-models: a regular expression is expected: missing ), unterminated subpattern" in said.err
 
 
 def test_the_capture_limit_reaches_the_model(command: Command, saved: Saved) -> None:

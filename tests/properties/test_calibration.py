@@ -13,15 +13,13 @@ from controller.model.step_table import WINDOW_NOISE, Cell, StepTable
 from controller.model.step_time import (
     BATCH_REACH,
     CORNER,
-    DISCREPANCY,
     DRAFT_REACH,
-    DRAFT_WEIGHT,
     FIXED_SECONDS,
     KV_PER_REQUEST,
     REJECTION_PER_REQUEST,
-    SATURATION_TOKENS,
     StepTime,
 )
+from controller.model.target import DENSE
 
 POSITIONS, REQUESTS, STEPS = 5, 20, 25
 Z90 = 1.6449
@@ -63,7 +61,15 @@ def test_bounds_of_acceptance_hold_the_truth_nine_times_out_of_ten(spread: float
 
 def step_ratio_is_held(rng: np.random.Generator) -> bool:
     """For one server drawn from the prior: whether the bounds of t(B, k) / t(B, k') hold the true ratio."""
-    priors = (FIXED_SECONDS, SATURATION_TOKENS, CORNER, DRAFT_WEIGHT, HEAD.overhead, HEAD.per_draft, KV_PER_REQUEST)
+    priors = (
+        FIXED_SECONDS,
+        DENSE.saturation_tokens,
+        CORNER,
+        DENSE.draft_weight,
+        HEAD.overhead,
+        HEAD.per_draft,
+        KV_PER_REQUEST,
+    )
     priors = (*priors, REJECTION_PER_REQUEST)
     t0, n0, q, r, o, d, b, s = (math.exp(rng.normal(math.log(each.median), each.spread)) for each in priors)
     count = int(rng.integers(1, 9))
@@ -74,7 +80,7 @@ def step_ratio_is_held(rng: np.random.Generator) -> bool:
     mean = np.log(t0 * ((1 + tokens**q) ** (1 / q) + (o + s * batch) * (k > 0) + d * k + b * batch))
     distance = np.abs(np.subtract.outer(np.log(batch), np.log(batch))) / BATCH_REACH
     distance += np.abs(np.subtract.outer(k, k)) / DRAFT_REACH
-    steps = rng.multivariate_normal(mean, DISCREPANCY**2 * np.exp(-distance), method="eigh")
+    steps = rng.multivariate_normal(mean, DENSE.discrepancy**2 * np.exp(-distance), method="eigh")
     weight = rng.uniform(1, 20, count)
     seen = steps[:count] + rng.normal(0, WINDOW_NOISE / np.sqrt(weight))
     cells = tuple(

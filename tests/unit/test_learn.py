@@ -12,6 +12,7 @@ from controller.memory import Learnt
 from controller.model.composition import Portion
 from controller.model.drafter import HEAD, Drafting
 from controller.model.evidence import AcceptanceEvidence
+from controller.model.target import DENSE
 from controller.observe.speculation import Measured, StepCounts, WorkloadCounts
 from controller.observe.window import Window
 from controller.sight import Sight
@@ -87,7 +88,7 @@ def test_a_mix_that_turned_into_another_one_at_once_has_no_part_of_the_old() -> 
 
 def portions(learnt: Learnt) -> tuple[Portion, ...]:
     """The mix of the next window."""
-    return Known.of(learnt, sight(DRAFTED), math.inf).portions
+    return Known.of(learnt, sight(DRAFTED), math.inf, DENSE).portions
 
 
 def test_shares_of_the_mix_add_up_to_one_the_largest_first_and_equal_ones_by_name() -> None:
