@@ -40,6 +40,7 @@ lint: .venv/dev  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy -m benchmarks.fleet -m benchmarks.real_vllm
 	$(BIN)/lint-imports
 
 docs: .venv/dev  ## write the generated documents anew

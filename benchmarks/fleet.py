@@ -172,9 +172,9 @@ def week(days: int) -> Iterator[tuple[str, list[Row]]]:
             since = ("--since", f"{hours // part}h")
             found.append(measured(f"backtest of {hours // part} h", 20, 0.0, url, (*command, *since), repeats=1))
         yield "backtest of 20 servers over time", found
-        since = ("--since", f"{days * 2}h", "--group-by", "instance")
+        by_server = ("--since", f"{days * 2}h", "--group-by", "instance")
         what = f"backtest of {days * 2} h, server by server"
-        yield what, [measured(what, 20, 0.0, url, (*command, *since), repeats=1)]
+        yield what, [measured(what, 20, 0.0, url, (*command, *by_server), repeats=1)]
 
 
 def _matching(pods: str) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def best(step_ms: FloatArray, batch: int, rates: tuple[float, float]) -> tuple[i
     it costs at batch 1: there verification is as good as free.
     """
     ks = range(step_ms.shape[1])
-    draft_ms = max(0.0, (step_ms[1, -1] - step_ms[1, 1]) / (len(ks) - 2))
+    draft_ms = max(0.0, float(step_ms[1, -1] - step_ms[1, 1]) / (len(ks) - 2))
 
     def tokens_per_ms(pair: tuple[int, int]) -> float:
         mean = sum(pair) / 2

@@ -243,7 +243,9 @@ def _say_acceptance(say: Callable[..., None], name: str, way: str, errors: Error
 # --- cost ---
 
 
-def judge_cost(configs: Mapping[str, Sequence[CostRow]], say: Callable[..., None]) -> dict[str, object]:
+def judge_cost(
+    configs: Mapping[str, Sequence[CostRow]], say: Callable[..., None]
+) -> dict[str, dict[str, float | int | None]]:
     """Errors and regrets of every protocol, in total."""
     protocols = {"leave_one_cell_out": CostErrors(), "ends_only": CostErrors(), "one_k": CostErrors()}
     full_regret: list[float] = []
@@ -344,13 +346,13 @@ def saturated(known: Sequence[CostRow], rows: Sequence[CostRow]) -> np.ndarray:
 
 
 def _seed(known: Sequence[CostRow], rows: Sequence[CostRow], slopes: np.ndarray, halves: Sequence[float]) -> np.ndarray:
-    seen = np.log([row.seconds for row in known])
+    seen = np.log(np.array([row.seconds for row in known], float))
     best: tuple[float, np.ndarray] | None = None
     for half in halves:
         for slope in slopes:
             scale = seen - np.log(_seed_shape(known, slope, half))
             if math.isinf(half):
-                loss = sum(np.var(each) * len(each) for each in _by_batch(known, scale).values())
+                loss = float(sum(np.var(each) * len(each) for each in _by_batch(known, scale).values()))
             else:
                 loss = float(np.var(scale))
             if best is None or loss < best[0]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from fakes import ManualClock
 from fleet import fleets
@@ -45,7 +46,7 @@ def loop(source: MetricsSource, clock: PastClock) -> Controller:
     return Controller(source, clock, RecommendOnly(), PolicySettings(cooldown_seconds=60.0))
 
 
-def pods(scenario: Scenario, count: int = 2, **more: object) -> list[Replica]:
+def pods(scenario: Scenario, count: int = 2, **more: Any) -> list[Replica]:
     """Some replicas of one scenario."""
     return [replace(each, **more) for each in fleets.replicas([scenario], count, seconds=3600, troubled=False)]
 

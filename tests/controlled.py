@@ -13,11 +13,12 @@ from controller.act.live import LiveActuator, LiveSettings
 from controller.cycle import Cycle, EngineCycle
 from controller.decide.policy_settings import PolicySettings
 from controller.live import Live
-from controller.loop import Controller, Key
+from controller.loop import Controller
 from controller.memory import Learnt
 from controller.observe.http import PLUGIN, Fetcher
 from controller.observe.plugin import PATH, PluginSource
 from controller.observe.scrape import HttpSource
+from controller.observe.snapshot import Key
 from controller.simulator.inprocess import InProcessAdapter, InProcessPools
 from controller.simulator.scenario import Scenario
 from controller.simulator.server import SimulatedServer

@@ -92,7 +92,8 @@ def changing(course: Course, k: int, schedule: Schedule, gain: float = 1.2, **ch
 
 def course_of(home: Schedule = HOME, **known: Any) -> Course:
     """A course with money to explore."""
-    return Course(**{"home": home, "account": RICH} | known)
+    fields: dict[str, Any] = {"home": home, "account": RICH} | known
+    return Course(**fields)
 
 
 def moment_of(now: float = NOW, *, chance: float = 0.9, **seen: Any) -> Moment:

@@ -7,7 +7,7 @@ import numpy as np
 
 from controller.observe.errors import ObserveError
 from controller.observe.prometheus.client import Series
-from controller.observe.prometheus.history import Joined, Span
+from controller.observe.prometheus.history import History, Joined, Span
 from controller.observe.snapshot import Snapshot
 from controller.observe.vllm_metrics import CREATED, LOAD, OPTIONAL, PER_POSITION, SPECULATION
 from controller.reason import Reason
@@ -15,7 +15,7 @@ from controller.reason import Reason
 _NAMES: Final = LOAD | OPTIONAL
 
 
-class KeptScrapes:
+class KeptScrapes(History):
     """Stands in for `History`.
 
     Attributes:

@@ -23,7 +23,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from controller.checkpoint import Checkpoint
 from controller.cycle import Cycle, EngineCycle
 from controller.decide.policy_settings import PolicySettings
-from controller.loop import Controller, Live
+from controller.live import Live
+from controller.loop import Controller
 from controller.report.document import document
 from controller.serve.log import log_cycle
 from controller.serve.page import Page

@@ -15,11 +15,12 @@ from fleet.readings import readings
 from store_double import StoreDouble, serving
 
 from controller.commands.exit_codes import FAILED, NO_EVIDENCE, OK, USAGE
+from controller.simulator.scenario import Scenario
 
 SECONDS = 600
 
 
-def history(*scenarios: fleets.Scenario) -> StoreDouble:
+def history(*scenarios: Scenario) -> StoreDouble:
     """A store that scraped one pod of each every thirty seconds."""
     store = StoreDouble(BEGINNING + SECONDS)
     times = range(0, SECONDS + 1, 30)

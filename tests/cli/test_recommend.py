@@ -17,7 +17,7 @@ from pages import CAPTURES, NGRAM_WINDOW, after, page, snapshot
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAGE
 from controller.decide.launch import refuse_bad_schedule
 
-DULL = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000}
+DULL: dict[str, Any] = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000}
 
 
 def dull(saved: Saved) -> tuple[Path, Path]:
@@ -260,7 +260,9 @@ def test_help_and_version_are_success(command: Command) -> None:
 
 def test_no_verb_is_a_usage_error(command: Command) -> None:
     """Exit code 2, as for any wrong option."""
-    assert command().code == USAGE != FAILED
+    said = command()
+    assert said.code == USAGE
+    assert said.code != FAILED
 
 
 def test_a_stated_k_beyond_what_the_server_can_draft_is_refused(command: Command) -> None:

@@ -3,8 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAG
 from controller.reason import Reason
 
 NOW = 1.8e9
-DULL = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000}
-GOOD = {"request_steps": 20_000}
+DULL: dict[str, Any] = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000}
+GOOD: dict[str, Any] = {"request_steps": 20_000}
 
 
 def scraped(store: StoreDouble, pod: str, traffic: dict[str, Any], **labels: str) -> None:
@@ -193,7 +194,13 @@ def test_rows_that_are_judged_by_several_processes_are_judged_alike(
     if killed:
         monkeypatch.setattr(side_by_side, "_judge", lambda *_: os._exit(9))
     handed: list[object] = []
-    monkeypatch.setattr(side_by_side, "_hand", lambda *part, hand=side_by_side._hand: handed.append(1) or hand(*part))
+    really = side_by_side._hand
+
+    def hand(pipe: Connection, part: Sequence[side_by_side.Reading]) -> None:
+        handed.append(1)
+        really(pipe, part)
+
+    monkeypatch.setattr(side_by_side, "_hand", hand)
     shared = document(command, "--prometheus-url", url)
     assert len(handed) == 2
     assert shared == alone

@@ -17,8 +17,13 @@ from store_double import GrowingStore, serving
 from controller.commands.exit_codes import OK, USAGE
 from controller.report.document import schema
 
-DULL = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000, "step_seconds": 0.05}
-GOOD = {"request_steps": 20_000}
+DULL: dict[str, Any] = {
+    "survival": (0.02, 0.0, 0.0, 0.0),
+    "batch": 64.0,
+    "request_steps": 640_000,
+    "step_seconds": 0.05,
+}
+GOOD: dict[str, Any] = {"request_steps": 20_000}
 MANY = {"loses": DULL, **{f"wins-{number}": GOOD for number in range(4)}}
 
 

@@ -146,7 +146,8 @@ def role(kind: str = "Deployment") -> list[dict[str, Any]]:
 
 def role_text() -> str:
     """The Role as the document has it."""
-    (text,) = re.findall(r"```yaml\n(.*?)```", ROLE_DOCUMENT.read_text("utf-8"), flags=re.DOTALL)
+    texts: list[str] = re.findall(r"```yaml\n(.*?)```", ROLE_DOCUMENT.read_text("utf-8"), flags=re.DOTALL)
+    (text,) = texts
     return text
 
 

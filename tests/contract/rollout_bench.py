@@ -139,7 +139,7 @@ def bench(
     found = deployment() if thing is None else thing
     token_file = folder / "token"
     token_file.write_text(TOKEN + "\n")
-    wanted = {"watch_seconds": 0.0, "identity": "pod-a"} | settings
+    wanted: dict[str, Any] = {"watch_seconds": 0.0, "identity": "pod-a"} | settings
     rolled = RolloutSettings(NAMESPACE, Kind(found["kind"]), NAME, **wanted)
     clock = ManualClock()
     with Double(rules=role(found["kind"])) as double:

@@ -4,7 +4,6 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,8 @@ def test_the_next_query_is_asked_before_an_answer_is_read_and_no_two_at_once(
     store: StoreDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store works while the answer before is taken apart; and it is asked one thing at a time."""
-    asking, seen = threading.Lock(), []
+    asking = threading.Lock()
+    seen: list[int] = []
 
     def alone(_: dict[str, str]) -> None:
         assert asking.acquire(blocking=False)
@@ -228,7 +228,7 @@ def test_an_answer_beyond_the_limit_is_not_held_in_memory() -> None:
 
 
 @pytest.fixture
-def empty(store: StoreDouble) -> Iterator[LiveSource]:
+def empty(store: StoreDouble) -> LiveSource:
     """A source whose selector matches nothing."""
     return LiveSource(store.history('namespace="lmm"'), Fleet())
 

@@ -26,13 +26,14 @@ class Asked:
 def asked(expression: str) -> Asked:
     """Parse an expression; ValueError when it is none."""
     nodes = tuple(_walk(ast.parse(expression)))
-    selectors = tuple(
-        Selector(node.name, frozenset(matcher.name for matcher in node.matchers.matchers))
-        for node in nodes
-        if isinstance(node, ast.VectorSelector)
-    )
+    selectors = tuple(_selector(node) for node in nodes if isinstance(node, ast.VectorSelector))
     grouped = frozenset(label for node in nodes for label in _grouped(node))
     return Asked(selectors, grouped)
+
+
+def _selector(node: ast.VectorSelector) -> Selector:
+    assert node.name is not None, f"a selector of any metric: {node}"
+    return Selector(node.name, frozenset(matcher.name for matcher in node.matchers.matchers))
 
 
 def _walk(node: Any) -> Iterator[Any]:

@@ -84,7 +84,8 @@ def answer(small: Past) -> dict[str, Any]:
 
 def workload(found: dict[str, Any], name: str) -> dict[str, Any]:
     """One workload of an answer."""
-    (it,) = (each for each in found["workloads"] if each["model_name"] == name)
+    mine: list[dict[str, Any]] = [each for each in found["workloads"] if each["model_name"] == name]
+    (it,) = mine
     return it
 
 

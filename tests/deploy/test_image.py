@@ -74,7 +74,7 @@ def shown(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
 def simulated() -> Iterator[str]:
     """The address of a simulated vLLM server on the loopback."""
     port = unused_port()
-    command = [BIN / "controller", "simulate", "--listen", f"127.0.0.1:{port}", "--speed", "20"]
+    command = [str(BIN / "controller"), "simulate", "--listen", f"127.0.0.1:{port}", "--speed", "20"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             waited(lambda: requests.get(f"http://127.0.0.1:{port}/health", timeout=5))

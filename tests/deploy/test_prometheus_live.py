@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import requests
@@ -166,8 +167,12 @@ def test_what_prometheus_recorded_is_what_the_sidecar_says(site: Site) -> None:
         ("adaptive_k:decode_batch_requests:rate5m", "adaptive_k_batch_requests", 0.1),
         ("adaptive_k:draft_length_tokens:rate5m", "adaptive_k_effective_k", 0.1),
     )
+
+    def known(name: str) -> bool:
+        return bool(site.watcher.query(f'{name}{{scenario="negative"}}'))
+
     for recorded, told, tolerance in pairs:
-        wait_until(lambda name=recorded: bool(site.watcher.query(f'{name}{{scenario="negative"}}')), 30, recorded)
+        wait_until(partial(known, recorded), 30, recorded)
         (left,) = site.watcher.values(f'avg_over_time({recorded}{{scenario="negative"}}[10s])')
         (right,) = site.watcher.values(f'avg_over_time({told}{{scenario="negative"}}[10s])')
         assert left == pytest.approx(right, rel=tolerance), recorded

@@ -2,7 +2,7 @@
 
 import json
 import re
-import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import controller
 from controller.settings import RunOptions, SettingsError, load
 from deploy.tools import CHART, ROOT
 
-DECLARED = runpy.run_path(str(ROOT / "helm" / "values.py"))
-DOCUMENTS: dict[Path, str] = DECLARED["documents"]()
-OPTIONS: dict[str, dict[str, Any]] = DECLARED["option_schemas"]()
-TOGETHER = {
+sys.path.append(str(ROOT / "helm"))
+from values import copies, documents, option_schemas
+
+DOCUMENTS = documents()
+OPTIONS: dict[str, dict[str, Any]] = option_schemas()
+TOGETHER: dict[str, dict[str, Any]] = {
     "mode": {"plugin-token-file": "/token", "rollout-kind": "Deployment", "rollout-name": "vllm"},
     "objective": {"tpot-target-ms": 30},
     "ttl-seconds": {"interval-seconds": 1},
@@ -37,7 +39,7 @@ def test_a_generated_file_of_the_chart_is_up_to_date(path: Path) -> None:
 
 def test_the_chart_carries_every_rule_and_dashboard_and_no_other() -> None:
     """A copy whose source is gone would be shipped for ever."""
-    assert {path for path in (CHART / "files").rglob("*") if path.is_file()} == set(DECLARED["copies"]())
+    assert {path for path in (CHART / "files").rglob("*") if path.is_file()} == set(copies())
 
 
 def test_the_versions_of_chart_image_and_command_agree() -> None:
@@ -80,7 +82,7 @@ def fitting(schema: dict[str, Any]) -> list[Any]:
 
 def wrong(schema: dict[str, Any]) -> list[Any]:
     """Values just outside of what a schema allows."""
-    beyond = [[1]]
+    beyond: list[Any] = [[1]]
     if "minimum" in schema:
         beyond.append(schema["minimum"] - 1)
     if "maximum" in schema:

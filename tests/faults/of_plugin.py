@@ -85,6 +85,12 @@ def ignored(stage: Stage) -> Iterator[None]:
     obeys(told[-1])
 
 
+def taken(stage: Stage) -> None:
+    """What we held is given back, and somebody else takes it."""
+    stage.ask("DELETE")
+    stage.hold(((1, SLOTS, 3),), "somebody", 90)
+
+
 def plugin(name: str, happens: str, given: Answer, reason: Reason) -> Fault:
     """A fault that is another answer of the plugin."""
     return Fault(name=f"plugin: {name}", happens=happens, inflict=answers(PATH, given), sees=(reason,))
@@ -151,7 +157,7 @@ FAULTS: Final = (
     Fault(
         name="plugin: held by somebody else",
         happens="Another owner holds a schedule for a minute and a half, once ours was given back.",
-        inflict=at_once(lambda stage: (stage.ask("DELETE"), stage.hold(((1, SLOTS, 3),), "somebody", 90))),
+        inflict=at_once(taken),
         lasts_seconds=85,
         meanwhile=Meanwhile.THEIRS,
         sees=(Reason.PLUGIN_CONFLICT,),

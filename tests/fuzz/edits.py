@@ -8,7 +8,7 @@ from typing import Any, Final
 EDITED: Final = 0xFF
 """No text in UTF-8 begins with it: such an input is a choice of edits, any other is taken as it is."""
 EDITS_MAX: Final = 8
-VALUES: Final = (
+VALUES: Final[tuple[Any, ...]] = (
     None, True, False, 0, 1, -1, 2, 5, 7, 100, 300, 0.5, 0.999, 1e-9, 1e-300, 1e4, 1e9, 1e15, 1e300, -1e300,
     float("nan"), float("inf"), 2**53, 2**63, -(2**63), 10**30, "", "0", "x", "a\nb\x1b[31m", "\ud800", [], {},
     [[]], [0, 0, 0], [1, 8, 2], [1, 1_000_000, 0], {"name": "x"}, 200 * "y",

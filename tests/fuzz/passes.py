@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from fakes import ManualClock, RecordingActuator, ScriptedSource
 from pages import after, snapshot
@@ -79,9 +79,9 @@ def _next(now: Snapshot, load: int, field: int, number: int, what: int) -> tuple
     late = after(now, request_steps=steps, batch=batch, step_seconds=step_seconds) if steps else now
     value, name = NUMBERS[number % len(NUMBERS)], FIELDS[field % len(FIELDS)]
     if what & 1:
-        late = replace(late, **{name: getattr(late, name) + value})
+        late = _with(late, name, getattr(late, name) + value)
     if what & 2:
-        late = replace(late, **{name: value})
+        late = _with(late, name, value)
     if what & 4:
         late = replace(late, accepted_by_position=tuple(each + value for each in late.accepted_by_position))
     if what & 8:
@@ -89,6 +89,10 @@ def _next(now: Snapshot, load: int, field: int, number: int, what: int) -> tuple
     if what & 16:
         late = replace(late, created_seconds=value)
     return late, [late, replace(late, engine="1")] if what & 32 else [late]
+
+
+def _with(shown: Snapshot, name: str, value: Any) -> Snapshot:
+    return replace(shown, **{name: value})
 
 
 def launched(k_max: int) -> Speculation:

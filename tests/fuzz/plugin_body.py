@@ -35,7 +35,7 @@ class Engine:
     async def call_utility_async(self, _: str, verb: str, wanted: dict[str, Any] | None = None) -> list[Any]:
         """Answers as EngineCore would."""
         if wanted is not None:
-            return json.loads(json.dumps(self.control.put(Wanted(**json.loads(json.dumps(wanted))), 0.0)))
+            return list(json.loads(json.dumps(self.control.put(Wanted(**json.loads(json.dumps(wanted))), 0.0))))
         return list(self.control.reset(0.0)) if verb == "DELETE" else [200, self.control.document(0.0)]
 
 

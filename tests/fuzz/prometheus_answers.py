@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.decide.policy_settings import PolicySettings
 from controller.loop import Controller
+from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import Client
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.grouping import EACH, Grouping
@@ -27,28 +28,28 @@ STATUSES: Final = (200, 200, 200, 200, 400, 401, 422, 429, 500, 503)
 GROUPINGS: Final = (EACH, Grouping(()), Grouping(("namespace",)))
 
 
-class Store:
+class Store(Fetcher):
     """Answers each query with those series of one document that it asks for, as far as they can be told."""
 
     def __init__(self, clock: ManualClock, status: int, text: str, *, tells_time: bool) -> None:
         self._clock = clock
         self._status = status
-        self._text = text
+        self._whole = text
         self._tells_time = tells_time
 
     def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> tuple[int, Mapping[str, str], str]:
         """See `Fetcher`."""
-        query = parse_qs(body.decode())["query"][0]
+        query = parse_qs((body or b"").decode())["query"][0]
         if query == "time()" and self._tells_time:
             return 200, {}, json.dumps({"data": {"resultType": "scalar", "result": [self._clock.unix, "0"]}})
         try:
-            document = json.loads(self._text)
+            document = json.loads(self._whole)
             found = [each for each in document["data"]["result"] if _asked(each, query)]
             data = {**document["data"], "result": found}
         except (ValueError, TypeError, LookupError, RecursionError):
-            return self._status, {}, self._text
+            return self._status, {}, self._whole
         return self._status, {}, json.dumps({**document, "data": data})
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pages import after, snapshot
 
 from controller.observe.errors import ObserveError
+from controller.observe.http import Fetcher
 from controller.observe.inspect import inspect
 from controller.reason import Reason
 from controller.report.doctor import examine, text
@@ -22,7 +23,7 @@ _INFO: Final = server_info(_ENGINE)
 _PATHS: Final = ("/version", "/v1/models", "/server_info")
 
 
-class Answers:
+class Answers(Fetcher):
     """Answers each path with its part of the input; an empty part is a server that has no such path."""
 
     def __init__(self, data: bytes) -> None:

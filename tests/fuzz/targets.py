@@ -23,7 +23,7 @@ class Target(Protocol):
 
 def target(name: str) -> Target:
     """A target by its name."""
-    found: Target = import_module(f"fuzz.{name}")  # type: ignore[assignment]
+    found: Target = import_module(f"fuzz.{name}")
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fakes import ManualClock
 
+from controller.act.rollout.api import KubernetesApi
 from controller.act.rollout.place import find_place
 from controller.act.rollout.record import read_record
 from controller.act.rollout.result import RolloutStop
@@ -20,7 +21,7 @@ from fuzz.holding import fits
 SETTINGS: Final = RolloutSettings(namespace="default", kind=Kind.DEPLOYMENT, name="vllm", identity="pod")
 
 
-class Answering:
+class Answering(KubernetesApi):
     """An API server with one answer."""
 
     def __init__(self, answer: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from fakes import ManualClock
@@ -87,7 +87,9 @@ def tab(browser: "Browser") -> Iterator[Callable[..., Watched]]:
     """Opens tabs: each in a context of its own, with the options of Playwright's contexts."""
     with ExitStack() as until_torn_down:
 
-        def opened(url: str, *, width: int = 1280, height: int = 900, scheme: str = "light", **more: Any) -> Watched:
+        def opened(
+            url: str, *, width: int = 1280, height: int = 900, scheme: Literal["light", "dark"] = "light", **more: Any
+        ) -> Watched:
             context: BrowserContext = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme=scheme, **more
             )

@@ -62,15 +62,9 @@ def test_bounds_of_acceptance_hold_the_truth_nine_times_out_of_ten(spread: float
 def step_ratio_is_held(rng: np.random.Generator) -> bool:
     """For one server drawn from the prior: whether the bounds of t(B, k) / t(B, k') hold the true ratio."""
     priors = (
-        FIXED_SECONDS,
-        DENSE.saturation_tokens,
-        CORNER,
-        DENSE.draft_weight,
-        HEAD.overhead,
-        HEAD.per_draft,
-        KV_PER_REQUEST,
-    )
-    priors = (*priors, REJECTION_PER_REQUEST)
+        FIXED_SECONDS, DENSE.saturation_tokens, CORNER, DENSE.draft_weight, HEAD.overhead, HEAD.per_draft,
+        KV_PER_REQUEST, REJECTION_PER_REQUEST,
+    )  # fmt: skip
     t0, n0, q, r, o, d, b, s = (math.exp(rng.normal(math.log(each.median), each.spread)) for each in priors)
     count = int(rng.integers(1, 9))
     batch = np.exp(rng.uniform(0, math.log(256), count + 1))
@@ -89,7 +83,7 @@ def step_ratio_is_held(rng: np.random.Generator) -> bool:
     asked = k[count:]
     found = StepTime(StepTable(cells), HEAD).grid([batch[-1]], asked, np.minimum(1.0, asked))
     error = (found.log_seconds[0, 0] - found.log_seconds[0, 1]) - (steps[-2] - steps[-1])
-    return abs(error) <= Z90 * math.sqrt(found.contrast_variance[0, 0])
+    return bool(abs(error) <= Z90 * math.sqrt(found.contrast_variance[0, 0]))
 
 
 def test_bounds_of_a_step_ratio_hold_the_truth_nine_times_out_of_ten() -> None:

@@ -186,7 +186,7 @@ def _workloads(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _total(measured: dict[str, Any], key: str) -> float:
-    return sum(steps[key] for steps in (*measured["steps"], measured["other_steps"]))
+    return float(sum(steps[key] for steps in (*measured["steps"], measured["other_steps"])))
 
 
 def _less(after: Any, before: Any) -> list[float]:

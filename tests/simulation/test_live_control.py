@@ -107,7 +107,7 @@ class DearWithoutDrafts:
     def __init__(self, cost: StepCost) -> None:
         self._cost = cost
 
-    def expected_seconds(self, batch: float, k: float, *rest: float) -> float:
+    def expected_seconds(self, batch: int, k: int, *rest: float) -> float:
         """Of one step."""
         return self._cost.expected_seconds(batch, k, *rest) * (1.0 if k else 3.0)
 
@@ -312,7 +312,7 @@ def test_a_schedule_that_the_engine_ignores_is_told(tmp_path: Path) -> None:
     served = sidecar.served
     launched = served.engine.launch_schedule
     obeys = served.engine.set_schedule
-    served.engine.set_schedule = lambda _: obeys(launched)  # type: ignore[method-assign]
+    served.engine.set_schedule = lambda _: obeys(launched)  # type: ignore[method-assign,assignment]
     found = [engine.control.applied for engine in engines(sidecar.until(100)) if engine.control]
     assert served.told()["schedule"] != [list(each) for each in launched]
     assert found[0] is None
@@ -565,7 +565,7 @@ def lies_about(served: Served, **lie: Any) -> Fault:
     """The plugin's own answer, but for some fields."""
 
     def answer(environment: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        document = json.loads(b"".join(served.server.application(environment, lambda *_: None)))
+        document = json.loads(b"".join(served.server.application(environment, lambda *_: lambda _: None)))
         return answers(json.dumps(document | lie).encode())(environment, start)
 
     return answer

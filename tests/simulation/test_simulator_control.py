@@ -51,7 +51,7 @@ class Served:
         """Ask for one k at every batch size, on the state that GET tells."""
         seen = self.told()
         expected = {"boot_id": seen["boot_id"], "generation": seen["generation"]}
-        fields = {"schedule": [[1, 256, k]], "ttl_seconds": 60, "owner": "a", "expected": expected}
+        fields: dict[str, Any] = {"schedule": [[1, 256, k]], "ttl_seconds": 60, "owner": "a", "expected": expected}
         return self.ask("PUT", token=token, **(fields | changes))
 
     def steps_at(self, k: int) -> int:

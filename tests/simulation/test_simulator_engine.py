@@ -1,6 +1,7 @@
 """The simulated engine: its accounting, its scheduler, and its agreement with the truth it tells."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,14 +288,14 @@ def test_every_named_scenario_runs_and_describes_itself(scenario: Scenario) -> N
         ({"engines": 0}, "at least one engine"),
     ],
 )
-def test_an_impossible_scenario_is_refused(change: dict[str, object], reason: str) -> None:
+def test_an_impossible_scenario_is_refused(change: dict[str, Any], reason: str) -> None:
     """With its name and the reason."""
     with pytest.raises(ValueError, match=reason):
         replace(CHAT, **change)
 
 
 @pytest.mark.parametrize("load", [{}, {"concurrency": 1, "requests_per_second": 1.0}, {"concurrency": -1}])
-def test_an_impossible_load_is_refused(load: dict[str, float]) -> None:
+def test_an_impossible_load_is_refused(load: dict[str, Any]) -> None:
     """Either a concurrency or a rate, and not negative."""
     with pytest.raises(ValueError, match=r"either|negative"):
         Phase(0, (("chat", 1.0),), **load)

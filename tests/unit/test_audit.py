@@ -1,7 +1,6 @@
 """The audit says what it heard, and never that all is well when it heard nothing."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-AUDIT: Final = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "audit.py"))
+sys.path.append(str(Path(__file__).parents[2] / "tools"))
+import audit as tool
+
 BAD: Final = {"name": "urllib3", "version": "1.26.4", "vulns": [{"id": "PYSEC-2021-108"}, {"id": "CVE-2021-33503"}]}
 GOOD: Final = {"name": "numpy", "version": "2.4.6", "vulns": []}
 UNHEARD: Final = {"name": "idna", "skip_reason": "Dependency not found on PyPI and could not be audited: idna (3.11)"}
@@ -18,12 +19,12 @@ UNHEARD: Final = {"name": "idna", "skip_reason": "Dependency not found on PyPI a
 @pytest.mark.parametrize(("entries", "knows"), [([BAD], True), ([GOOD], False), ([UNHEARD], False), ([], False)])
 def test_only_a_service_that_knows_what_is_known_is_believed(entries: list[dict[str, Any]], *, knows: bool) -> None:
     """A mirror without advisories finds nothing wrong with anything."""
-    assert AUDIT["knows"]({"dependencies": entries}) is knows
+    assert tool.knows({"dependencies": entries}) is knows
 
 
 def test_what_is_vulnerable_and_what_is_unknown_is_told_by_name() -> None:
     """With the identifiers to look up."""
-    found = AUDIT["heard"]({"dependencies": [BAD, GOOD, UNHEARD]})
+    found = tool.heard({"dependencies": [BAD, GOOD, UNHEARD]})
     assert found.asked == 3
     assert found.vulnerable == ("urllib3 1.26.4: PYSEC-2021-108, CVE-2021-33503",)
     assert found.unknown == ("idna",)
@@ -41,13 +42,13 @@ def test_what_is_vulnerable_and_what_is_unknown_is_told_by_name() -> None:
 )
 def test_a_licence_that_is_not_on_the_list_is_refused(licence: str, *, taken: bool) -> None:
     """All of its parts must be."""
-    assert AUDIT["refused"]([{"Name": "a", "License": licence}]) == (() if taken else (f"a: {licence}",))
+    assert tool.refused([{"Name": "a", "License": licence}]) == (() if taken else (f"a: {licence}",))
 
 
 def test_all_that_the_image_holds_is_audited() -> None:
     """Each line of the lock."""
-    lock = AUDIT["LOCK"].read_text("utf-8")
-    assert len(AUDIT["locked"]()) == lock.count("==") > 10
+    lock = tool.LOCK.read_text("utf-8")
+    assert len(tool.locked()) == lock.count("==") > 10
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def audit(
     flags: tuple[str, ...],
 ) -> subprocess.CompletedProcess[str]:
     """`tools/audit.py`, whose services answer so; None for one that is not reached."""
-    names = [line.partition("==")[0] for line in AUDIT["locked"]()]
+    names = [line.partition("==")[0] for line in tool.locked()]
     (folder / "python").symlink_to(sys.executable)
     (folder / "licences").write_text(json.dumps([{"Name": name, "License": licence} for name in names]), "utf-8")
     for name, entries in (("known", of_what_is_known), ("locked", of_the_lock)):
@@ -93,7 +94,7 @@ def audit(
     program(folder / "pip-licenses", f"cat {folder / 'licences'}")
     whole = f"if [ $(wc -w < $2) -gt 1 ]; then cat {folder / 'locked'}; else cat {folder / 'known'}; fi"
     program(folder / "pip-audit", whole)
-    command = [str(folder / "python"), str(AUDIT["__file__"]), *flags]
+    command = [str(folder / "python"), str(tool.__file__), *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

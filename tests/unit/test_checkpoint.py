@@ -16,13 +16,14 @@ from fakes import ManualClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.checkpoint import LIMIT_BYTES, STALE_SECONDS, VERSION, Checkpoint, Key
+from controller.checkpoint import LIMIT_BYTES, STALE_SECONDS, VERSION, Checkpoint
 from controller.decide.course import Bar, Course, Probe
 from controller.decide.explore import Account
 from controller.memory import Learnt, LearntWorkload
 from controller.model.evidence import AcceptanceEvidence
 from controller.model.step_table import Cell, StepTable
 from controller.observe.errors import ObserveError
+from controller.observe.snapshot import Key
 from controller.reason import Reason
 from controller.simulator.scenarios import SCENARIOS
 
@@ -112,8 +113,11 @@ def test_times_of_the_writers_clock_become_times_of_the_readers(tmp_path: Path) 
     shift = 7.0 - 1060.0
     assert course.changed_at_seconds == pytest.approx(900.0 + shift)
     assert course.refined_at_seconds == pytest.approx(950.0 + shift)
-    assert course.account == Account(7.5, pytest.approx(995.0 + shift))
-    assert course.bars == (Bar(2, 4.0, pytest.approx(1300.0 + shift), 300.0, probes_only=True),)
+    assert course.account == Account(7.5, course.account.at_seconds)
+    assert course.account.at_seconds == pytest.approx(995.0 + shift)
+    (bar,) = course.bars
+    assert bar == Bar(2, 4.0, bar.until_seconds, 300.0, probes_only=True)
+    assert bar.until_seconds == pytest.approx(1300.0 + shift)
 
 
 def test_a_probe_does_not_outlive_the_process_that_watched_it(tmp_path: Path) -> None:
@@ -388,8 +392,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[tupl
     return folder, document, [path for path in leaves(document) if path and path[0] == "engines"]
 
 
+EDGES: list[Any] = [
+    None, 0, -1, 1, 1e-9, -1e-9, 1e15, -1e15, 1e300, -1e300, 10**18, -100, "", "x", [], {}, True,
+]  # fmt: skip
 VALUES = st.one_of(
-    st.sampled_from([None, 0, -1, 1, 1e-9, -1e-9, 1e15, -1e15, 1e300, -1e300, 10**18, -100, "", "x", [], {}, True]),
+    st.sampled_from(EDGES),
     st.floats(allow_nan=False, allow_infinity=False),
     st.integers(-10, 300),
 )

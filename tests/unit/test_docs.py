@@ -1,31 +1,23 @@
 """The generated documents are those of the present declarations."""
 
-import importlib.util
+import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from controller.reason import MEANING, Reason
 from controller.settings import VERBS
 
+sys.path.append(str(Path(__file__).parents[2] / "docs"))
+from generate import documents
+
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def generator() -> ModuleType:
-    """The module `docs/generate.py`."""
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", ["configuration.md", "metrics.md", "reasons.md", "reliability.md"])
 def test_a_generated_document_is_up_to_date(name: str) -> None:
     """Otherwise: `make docs`."""
-    assert generator().documents()[DOCS / name] == (DOCS / name).read_text("utf-8"), "stale: run `make docs`"
+    assert documents()[DOCS / name] == (DOCS / name).read_text("utf-8"), "stale: run `make docs`"
 
 
 def test_every_option_of_every_verb_is_documented() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -279,7 +280,7 @@ def test_live_control_looks_soon_at_a_server_that_has_just_begun(reads: tuple[Re
     live = Live("the-sidecar", frozen=lambda: False, chance=lambda: 0.0)
     for controls, expected in ((live, pauses), (None, [10.0] * len(pauses))):
         clock = ManualClock()
-        source = ScriptedSource(clock, *reads, before_read=lambda clock=clock: clock.advance(10.0))
+        source = ScriptedSource(clock, *reads, before_read=partial(clock.advance, 10.0))
         loop = Controller(source, clock, RecordingActuator(), PolicySettings(), live=controls)
         found = []
         for _ in reads:

@@ -22,7 +22,8 @@ def steps(per_draft_ms: float, per_token_ms: float) -> np.ndarray:
 def test_workloads_that_are_alike_gain_nothing(batch: int) -> None:
     """Their best k is one."""
     k, ks, gain = best(steps(0.5, 0.02), batch, (0.7, 0.7))
-    assert (ks, gain) == ((k, k), pytest.approx(0.0))
+    assert ks == (k, k)
+    assert gain == pytest.approx(0.0)
 
 
 def test_where_only_drafting_costs_a_shorter_draft_saves_nothing() -> None:

@@ -1,20 +1,20 @@
 """The textbook against what three publications printed; `benchmarks/textbook.py` shows the same numbers as tables."""
 
-import runpy
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BENCHMARK: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "textbook.py"))
-EXPECTATIONS = BENCHMARK["expectations"]()
-BEST_KS = BENCHMARK["best_ks"]()
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import textbook
+
+EXPECTATIONS = textbook.expectations()
+BEST_KS = textbook.best_ks()
 
 
 @pytest.mark.parametrize("row", EXPECTATIONS, ids=lambda row: row.name)
-def test_the_papers_own_expectation_is_reproduced(row: Any) -> None:
+def test_the_papers_own_expectation_is_reproduced(row: textbook.Expectation) -> None:
     """Leviathan et al., tables 2 and 4: within 0.1, their rounding; .066 at worst."""
     assert row.ours == pytest.approx(row.published, abs=0.1)
 
@@ -46,7 +46,7 @@ def test_the_published_k_is_nowhere_more_than_five_percent_from_our_best() -> No
 
 def test_the_draft_model_analysis_is_reproduced_whole() -> None:
     """Qwen3-32B with Qwen3-1.7B: implied draft time, expected times, speedups, and the best k under both."""
-    found = BENCHMARK["draft_model"]()
+    found = textbook.draft_model()
     assert found.implied_draft_seconds == pytest.approx(2.6647, abs=5e-5)
     assert found.slowdown == pytest.approx(1.17, abs=0.005)
     assert found.expected_seconds[4] == pytest.approx(9.979, abs=5e-4)
@@ -59,7 +59,7 @@ def test_the_draft_model_analysis_is_reproduced_whole() -> None:
 
 def test_every_table_names_its_source() -> None:
     """The first line of each is a comment that says where the numbers come from."""
-    tables = sorted(BENCHMARK["TABLES"].glob("*.csv"))
+    tables = sorted(textbook.TABLES.glob("*.csv"))
     assert len(tables) >= 7
     for table in tables:
         first = table.read_text("utf-8").splitlines()[0]
@@ -69,7 +69,7 @@ def test_every_table_names_its_source() -> None:
 
 def test_the_benchmark_prints_its_comparisons(capsys: pytest.CaptureFixture[str]) -> None:
     """Four tables, on stdout."""
-    assert BENCHMARK["main"]([]) == 0
+    assert textbook.main([]) == 0
     said = capsys.readouterr().out
     for words in ("within 1 in 9 of 10", "-0.9 on average", "2.6647 ms", "variance / constant's"):
         assert words in said

@@ -1,31 +1,16 @@
 """The arithmetic of the benchmark on a real server: chosen on one half, scored on the other."""
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "real_vllm_score.py"
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import real_vllm_score as scoring
 
 
-def load() -> ModuleType:
-    """The benchmark's own module; the folder is no package."""
-    spec = importlib.util.spec_from_file_location("real_vllm_score", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-scoring = load()
-
-
-def trace(*visits: tuple[str, int, float, tuple[float, ...]]) -> "scoring.Trace":
+def trace(*visits: tuple[str, int, float, tuple[float, ...]]) -> scoring.Trace:
     """Visits as (phase, repeat, adaptive, fixed); half as fast while settling."""
     ks = tuple(range(len(visits[0][3])))
     made = [scoring.Visit(phase, repeat, adaptive, adaptive / 2, fixed) for phase, repeat, adaptive, fixed in visits]

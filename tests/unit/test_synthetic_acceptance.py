@@ -1,28 +1,13 @@
 """The test-only plugin that sets acceptance: what its file may say, and how a draft is judged by it."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-SOURCE = Path(__file__).parents[1] / "real_vllm" / "synthetic_plugin" / "adaptive_k_synthetic.py"
-
-
-def load() -> ModuleType:
-    """The plugin; it imports vLLM only when vLLM registers it."""
-    spec = importlib.util.spec_from_file_location("adaptive_k_synthetic", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-plugin = load()
+from real_vllm.synthetic_plugin import adaptive_k_synthetic as plugin  # it imports vLLM only when that registers it
 
 
 def test_the_last_rate_holds_for_every_later_position() -> None:

@@ -40,10 +40,10 @@ def _found(prometheus: str, seconds: float) -> dict[str, Any]:
         for name in names:
             expression = expression.replace(f'"${name}"', '".*"')
         expression = expression.replace("$__rate_interval", RATE_INTERVAL)
-        path, times = (
-            ("query", {"time": end}) if instant else ("query_range", {"start": end - seconds, "end": end, "step": step})
-        )
-        said = requests.get(f"{prometheus}/api/v1/{path}", params={"query": expression, **times}, timeout=30).json()
+        path = "query" if instant else "query_range"
+        times = {"time": end} if instant else {"start": end - seconds, "end": end, "step": step}
+        asked: dict[str, str | float] = {"query": expression, **times}
+        said = requests.get(f"{prometheus}/api/v1/{path}", params=asked, timeout=30).json()
         if said["status"] != "success":
             raise RuntimeError(f"{expression}: {said['error']}")
         return [{**each, "values": each.get("values") or [each["value"]]} for each in said["data"]["result"]]

@@ -1,6 +1,7 @@
 """A change is made for what it gains, and judged by what it brought."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from contract.rollout_bench import CHANGE, HOLD, later, score
@@ -46,7 +47,8 @@ def test_an_expectation_without_a_measured_step_has_no_throughput() -> None:
 @pytest.mark.parametrize("missing", ["k", "gain", "batch"])
 def test_a_decision_that_says_too_little_makes_no_expectation(missing: str) -> None:
     """Nothing is made up."""
-    assert expectation(replace(CHANGE, **{missing: None})) is None
+    nothing: dict[str, Any] = {missing: None}
+    assert expectation(replace(CHANGE, **nothing)) is None
     assert expectation(replace(CHANGE, scores=())) is None
 
 

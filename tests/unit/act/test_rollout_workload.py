@@ -65,7 +65,7 @@ def test_replicas_that_are_left_out_are_one() -> None:
 def test_the_last_other_writer_of_the_containers_is_named() -> None:
     """Not ourselves, and not who wrote the status or the replicas."""
     thing = deployment()
-    fields = {"f:spec": {"f:template": {"f:spec": {"f:containers": {}}}}}
+    fields: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:containers": {}}}}}
     thing["metadata"]["managedFields"] += [
         {"manager": "helm", "time": "2027-01-01T00:00:00Z", "fieldsV1": fields},
         {"manager": "adaptive-k", "time": "2028-01-01T00:00:00Z", "fieldsV1": fields},

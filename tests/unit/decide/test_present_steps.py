@@ -6,6 +6,7 @@ from windows import window
 from controller.decide.present import Present, ran_as_scheduled, scheduled_k, single_k
 from controller.model.drafter import Drafting
 from controller.observe.speculation import Measured, StepCounts
+from controller.observe.window import Window
 
 SCHEDULE = ((1, 4, 5), (5, 64, 2))
 FIXED = Present(None, Drafting.FIXED)
@@ -21,7 +22,7 @@ def measured(*counts: StepCounts) -> Measured:
     return Measured(steps=counts)
 
 
-def loaded(batch: float, length: float = 2.0) -> object:
+def loaded(batch: float, length: float = 2.0) -> Window:
     """A window of that load whose drafts are so long on average."""
     return window((0.0,) * 6, drafts=1000, draft_tokens=1000 * length, batch=batch)
 

@@ -38,11 +38,9 @@ def windows(after: int, rate_after: float, before: int = 6) -> tuple[Realised, .
 
 def under_review(after: int = ENOUGH_WINDOWS, rate_after: float = 70.0, **known: Any) -> Course:
     """A change from k=4 to k=2 that brought what it brought."""
-    return course_of(
-        **{"home": FASTER, "before": HOME, "change": CHANGE, "changed_at_seconds": CHANGE.at_seconds, "account": RICH}
-        | {"windows": windows(after, rate_after)}
-        | known,
-    )
+    fields: dict[str, Any] = {"home": FASTER, "before": HOME, "change": CHANGE, "account": RICH}
+    fields |= {"changed_at_seconds": CHANGE.at_seconds, "windows": windows(after, rate_after)}
+    return course_of(**(fields | known))
 
 
 def probing(k: int = 5, windows_run: int = 0, **known: Any) -> Course:
@@ -73,6 +71,7 @@ def test_a_clear_change_ends_a_probe_and_begins_a_review() -> None:
     decision, after = steered(base, course)
     assert decision is base
     assert (after.home, after.before, after.probe) == (FASTER, HOME, None)
+    assert base.gain is not None
     assert after.change == Change(NOW, LOAD, 4, 2, base.gain)
     assert after.changed_at_seconds == NOW
     assert after.latest is not None

@@ -39,7 +39,7 @@ class Engine:
         assert method == "adaptive_k_speculation"
         self.asked.append(verb)
         if wanted is not None:
-            return json.loads(json.dumps(self.control.put(Wanted(**json.loads(json.dumps(wanted))), 0.0)))
+            return list(json.loads(json.dumps(self.control.put(Wanted(**json.loads(json.dumps(wanted))), 0.0))))
         if verb == "DELETE":
             return list(self.control.reset(0.0))
         measured = {"measured": MEASURED} if verb == GET_MEASURED else {}

@@ -127,7 +127,8 @@ def test_the_plugins_steps_are_exact_in_batch_and_k() -> None:
     """One cell a class; a lookup's drafts are fewer than k."""
     table = StepTable().with_steps((counts(100, 550, 2.0), counts(50, 200, 0.5, k=0)), 0.4, 0.7)
     drafting, off = table.cells
-    assert (drafting.batch, drafting.drafts, drafting.drafting) == (5.5, pytest.approx(1.2), 0.7)
+    assert (drafting.batch, drafting.drafting) == (5.5, 0.7)
+    assert drafting.drafts == pytest.approx(1.2)
     assert math.exp(drafting.log_seconds) == pytest.approx(0.02)
     assert (off.batch, off.drafts, off.drafting) == (4.0, 0.0, 0.0)
     assert math.exp(off.log_seconds) == pytest.approx(0.01)

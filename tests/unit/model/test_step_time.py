@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def model_of(*cells: Cell, drafter: Drafter = HEAD, capture_limit_tokens: float 
 def log_seconds(model: StepTime, batch: float, *ks: float) -> list[float]:
     """ln t at these k."""
     drafts = np.array(ks, float)
-    return model.grid([batch], drafts, np.minimum(1.0, drafts)).log_seconds[0].tolist()
+    return [float(each) for each in model.grid([batch], drafts, np.minimum(1.0, drafts)).log_seconds[0]]
 
 
 def ratio_deviation(model: StepTime, batch: float, k: float, reference: float) -> float:
@@ -127,9 +128,9 @@ def test_the_table_never_grows_beyond_its_limit() -> None:
 
 def test_unsteady_windows_and_prompts_weigh_less() -> None:
     """A batch that moved, or prompt tokens in the same steps, blur the step time."""
+    extras: tuple[dict[str, Any], ...] = ({}, {"running": 12.0}, {"prompt_tokens": 5000.0})
     steady, moved, prompts = (
-        StepTable().with_window(window((700.0, 300.0), drafts=1000, **extra)).cells[0].weight
-        for extra in ({}, {"running": 12.0}, {"prompt_tokens": 5000.0})
+        StepTable().with_window(window((700.0, 300.0), drafts=1000, **extra)).cells[0].weight for extra in extras
     )
     assert moved < 0.2 * steady
     assert prompts < 0.5 * steady

@@ -31,7 +31,7 @@ def dense(batch: float, k: float) -> float:
 def sparse(batch: float, k: float) -> float:
     """A mixture of 64 experts of which a token picks 4: five times the shared weights once all are touched."""
     tokens = batch * (1 + k)
-    return T0 * (1 + 5 * (1 - (1 - 4 / 64) ** tokens) + tokens / 400 + 0.02 * k)
+    return float(T0 * (1 + 5 * (1 - (1 - 4 / 64) ** tokens) + tokens / 400 + 0.02 * k))
 
 
 def cell(truth: Truth, batch: float, k: float, prompt: float = 0.0, weight: float = 20.0) -> Cell:
@@ -66,8 +66,8 @@ def test_the_slopes_of_the_curve_are_its_derivatives(
     """By the logarithm of every parameter, against central differences."""
     medians = [each.prior.median for each in model_of(cell(dense, 8, 4)).parameters().values()]
     mode = np.log(medians) + np.array(moved)
-    point = (np.array([each]) for each in (batch, drafts, min(1.0, drafts), prompt))
-    inputs = _Inputs.of(*point, 256.0)
+    loads, lengths, shares, prompts = (np.array([each]) for each in (batch, drafts, min(1.0, drafts), prompt))
+    inputs = _Inputs.of(loads, lengths, shares, prompts, 256.0)
     _, slopes = _curve(inputs, mode)
     for index, name in enumerate(PARAMETERS):
         shift = np.zeros(len(mode))

@@ -104,8 +104,8 @@ def test_counters_of_a_row_never_fall_whatever_its_servers_do(lives: list[list[i
     for number, tokens in enumerate(lives):
         born = CREATED
         pages = []
-        for earlier, each in zip([0, *tokens], tokens, strict=False):
-            born += each < earlier
+        for before, each in zip([0, *tokens], tokens, strict=False):
+            born += each < before
             base = snapshot(created_seconds=born if created else CREATED)
             pages.append(after(base, request_steps=each))
         stored(pages, store, pod=f"pod-{number}")
@@ -194,10 +194,10 @@ def test_a_pass_in_which_only_some_replicas_were_scraped_has_the_rate_of_all() -
         for number, each in enumerate(STEADY):
             store.scrape(each, T0 + 30 * number + offset, pod=pod, namespace="llm")
     rows = past(store, *range(30, 250, 10), grouping=BY_NAMESPACE)
-    each = STEADY[2].generated_tokens - STEADY[1].generated_tokens
+    tokens = STEADY[2].generated_tokens - STEADY[1].generated_tokens
     for (before,), (later,) in pairwise(rows[1:]):
         found = between(before, later)
-        assert (found.generated_tokens, found.seconds) == (each, 10)
+        assert (found.generated_tokens, found.seconds) == (tokens, 10)
 
 
 def test_rows_are_told_apart_by_model_even_when_it_is_not_named() -> None:

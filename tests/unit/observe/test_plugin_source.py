@@ -223,7 +223,7 @@ class _Says(PoolManager):
         super().__init__()
         self._body, self._status = body, status
 
-    def urlopen(self, *_: Any, **__: Any) -> HTTPResponse:  # type: ignore[override]
+    def urlopen(self, *_: Any, **__: Any) -> HTTPResponse:
         """The answer."""
         return HTTPResponse(BytesIO(self._body), status=self._status, preload_content=False)
 
@@ -281,7 +281,8 @@ def source(url: str, tmp_path: Path, **options: Any) -> PluginSource:
     """The plugin of a server, asked with a token."""
     token = tmp_path / "token"
     token.write_text("a-token-of-the-operators\n", "utf-8")
-    return PluginSource(url, Fetcher(**({"timeout_seconds": 10.0, "token_file": token} | options)))
+    fields: dict[str, Any] = {"timeout_seconds": 10.0, "token_file": token} | options
+    return PluginSource(url, Fetcher(**fields))
 
 
 def test_it_is_asked_with_its_token(tmp_path: Path) -> None:
@@ -462,9 +463,9 @@ def test_what_was_counted_in_between_is_never_negative(early: Measured, late: Me
     """Whatever a plugin tells: names twice, positions more or fewer, counts that fall."""
     state = read(DOCUMENT)
     found = measured_between(replace(state, measured=early), replace(state, measured=late)) or Measured()
-    for each in found.workloads:
-        assert each.drafts > 0
-        assert min((*each.drafted, *each.judged, *each.accepted), default=0) >= 0
+    for told in found.workloads:
+        assert told.drafts > 0
+        assert min((*told.drafted, *told.judged, *told.accepted), default=0) >= 0
     for each in found.steps:
         assert each.steps > 0
         assert min(each.request_steps, each.seconds, each.tokens, each.prompt_tokens) >= 0
