@@ -171,8 +171,7 @@ def test_the_store_says_what_the_server_itself_says(site: Site, instance: str) -
 
 def test_two_servers_under_one_instance_label_are_named_and_the_others_judged(site: Site) -> None:
     """What Prometheus stores of them is a series that jumps between both."""
-    for instance in ("a", "b", "one"):
-        wait_until(lambda instance=instance: spanned(scrapes(site, instance)) > 30, 60, "half a minute of scrapes")
+    wait_until(lambda: all(spanned(scrapes(site, each)) > 30 for each in ("a", "b", "one")), 60, "30 s of scrapes")
     found, said = recommend(site.prometheus.url, "--window-seconds", "20")
     rows = {each["labels"]["instance"]: each for each in found["servers"]}
     assert rows["one"]["replicas"]["counted"] == 0
