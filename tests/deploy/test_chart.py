@@ -87,7 +87,8 @@ EVERY_OPTION: dict[str, dict[str, Any]] = {
     "one server": {
         "url": "https://vllm:8443", "token-file": "/a/token", "ca-file": "/a/ca", "timeout-seconds": 2.5,
         "page-limit-bytes": 123456789, "method": "eagle3", "k": 0, "capture-limit-tokens": 1048576,
-        "moe-models": "moe|-a\\d+b$", "profile": "/a/profile", "minimum-gain": 0.07, "minimum-drafts": 1000000, "max-num-seqs": 65536,
+        "moe-models": "moe|-a\\d+b$", "profile": "/a/profile", "minimum-gain": 0.07, "minimum-drafts": 1000000,
+        "max-num-seqs": 65536,
         "interval-seconds": 7, "cooldown-seconds": 0, "listen": "0.0.0.0:9461", "mode": "apply",
         "plugin-token-file": "/a/plugin", "owner": "me@cluster", "ttl-seconds": 3600, "allow-k-without-graph": True,
         "objective": "tpot", "tpot-target-ms": 12.5, "exploration-budget": 0, "freeze": True, "freeze-file": "/a/f",
