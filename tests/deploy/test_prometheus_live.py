@@ -109,7 +109,7 @@ def test_a_loss_pages_and_a_good_server_is_silent(site: Site) -> None:
         "job": "adaptive-k",
         "instance": "",
         "scenario": "negative",
-        "model_name": "simulated-8b",
+        "model_name": "simulated-30b-a3b",
         "engine": "0",
         "against": "k0",
         "basis": "measured",
