@@ -44,7 +44,7 @@ def _duration(text: str) -> str:
 def _expression(text: str) -> str:
     try:
         re.compile(text, re.IGNORECASE)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # the latter two for a{99999999999} and 10,000 brackets
         raise ValueError(f"a regular expression is expected: {error}") from error
     return text
 

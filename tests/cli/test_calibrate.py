@@ -119,11 +119,19 @@ def test_the_operator_says_which_models_are_mixtures_of_experts(command: Command
     assert highest[0] == highest[1] < highest[2] / 1.3
 
 
-def test_what_is_no_regular_expression_is_an_error_of_usage(command: Command) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("moe(", "missing ), unterminated subpattern"),
+        ("a{99999999999}", "the repetition number is too large"),
+        ("(" * 5000 + ")" * 5000, "maximum recursion depth exceeded"),
+    ],
+)
+def test_what_is_no_regular_expression_is_an_error_of_usage(text: str, why: str, command: Command) -> None:
     """It says which option it was, and where it stopped to be one."""
-    said = command("recommend", "--url", "http://127.0.0.1:9", "--moe-models", "moe(")
+    said = command("recommend", "--url", "http://127.0.0.1:9", "--moe-models", text)
     assert said.code == USAGE
-    assert "--moe-models: a regular expression is expected: missing ), unterminated subpattern" in said.err
+    assert f"--moe-models: a regular expression is expected: {why}" in said.err
 
 
 def test_the_capture_limit_reaches_the_model(command: Command, saved: Saved) -> None:
