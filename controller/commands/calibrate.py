@@ -30,11 +30,8 @@ def calibrate(options: CalibrateOptions) -> int:
             say(f"controller calibrate: {error.message}")
             return FAILED
         names += found
-    drafter, target = (
-        METHODS[options.method] if options.method else UNKNOWN,
-        target_of(" ".join(names), mixtures(options)),
-    )
-    step_time = fit(table, drafter, target=target)
+    drafter = METHODS[options.method] if options.method else UNKNOWN
+    step_time = fit(table, drafter, target=target_of(" ".join(names), mixtures(options)))
     if not names or step_time is None:
         say("controller calibrate: no tokens were decoded between these pages; save them around real traffic.")
         return NO_EVIDENCE
