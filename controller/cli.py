@@ -11,7 +11,9 @@ from controller import __version__
 from controller.commands.exit_codes import OK, USAGE
 from controller.commands.wiring import say
 from controller.flags import parse
-from controller.settings import SchemaOptions, SettingsError, load
+from controller.options.base import SettingsError
+from controller.options.verbs import SchemaOptions
+from controller.settings import load
 
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141

@@ -8,7 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from controller.settings import CONFIG_ENV, ENV_PREFIX, VERBS, Options
+from controller.options.base import ENV_PREFIX, Options
+from controller.settings import CONFIG_ENV, VERBS
 
 SHORT = {"output": "-o"}
 
@@ -40,7 +41,7 @@ def parse(arguments: Sequence[str], version: str) -> tuple[str, dict[str, Any]]:
 def describe(field: FieldInfo) -> str:
     """An option's type in words.
 
-    >>> from controller.settings import RecommendOptions
+    >>> from controller.options.recommend import RecommendOptions
     >>> describe(RecommendOptions.model_fields["output"])
     'table, json, yaml or config'
     """

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from controller.flags import SHORT, default_text, describe
+from controller.options.base import ENV_PREFIX
 from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, MEANING, OBSERVING_FAILED, Reason
 from controller.serve.telemetry_state import OUTCOMES, STALE_SECONDS
 from controller.serve.telemetry_table import FAMILIES, LABELS
-from controller.settings import CONFIG_ENV, ENV_PREFIX, VERBS
+from controller.settings import CONFIG_ENV, VERBS
 from controller.simulator.scenario_file import schema_text
 
 FOLDER: Final = Path(__file__).parent

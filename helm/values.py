@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from controller.flags import default_text, describe
-from controller.settings import RunOptions
+from controller.options.run import RunOptions
 
 ROOT: Final = Path(__file__).parents[1]
 CHART: Final = Path(__file__).parent / "adaptive-k"

@@ -22,8 +22,8 @@ from controller.loop import Controller
 from controller.observe.errors import ObserveError, cause
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.source import MetricsSource
-from controller.options import seconds_of
-from controller.settings import BacktestOptions
+from controller.options.backtest import BacktestOptions
+from controller.options.base import seconds_of
 
 TOLD_TIMES: Final = 10
 """How often progress is told where nobody watches it."""

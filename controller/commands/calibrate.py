@@ -14,8 +14,8 @@ from controller.model.target import target_of
 from controller.observe.errors import ObserveError, cause
 from controller.observe.source import ReplaySource
 from controller.observe.window import between
+from controller.options.verbs import CalibrateOptions
 from controller.report.explain import parameters
-from controller.settings import CalibrateOptions
 
 
 def calibrate(options: CalibrateOptions) -> int:

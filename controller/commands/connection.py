@@ -5,7 +5,7 @@ from pathlib import Path
 from controller.clock import Clock
 from controller.observe.http import PLUGIN, Fetcher
 from controller.observe.scrape import HttpSource
-from controller.settings import ServerOptions
+from controller.options.server import ServerOptions
 
 
 def fetcher(options: ServerOptions, timeout_seconds: float | None = None) -> Fetcher:

@@ -13,8 +13,9 @@ from controller.model.drafter import Method
 from controller.observe.errors import cause
 from controller.observe.http import Fetcher
 from controller.observe.scrape import HttpSource
+from controller.options.base import SettingsError
+from controller.options.verbs import DemoOptions, SimulateOptions
 from controller.report.table import line, table
-from controller.settings import DemoOptions, SettingsError, SimulateOptions
 from controller.simulator.scenarios import SCENARIOS
 from controller.simulator.server import SimulatedServer
 

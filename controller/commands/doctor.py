@@ -9,8 +9,8 @@ from controller.commands.exit_codes import FAILED, OK
 from controller.observe.errors import ObserveError
 from controller.observe.inspect import Identity, inspect
 from controller.observe.snapshot import Snapshot
+from controller.options.verbs import DoctorOptions
 from controller.report.doctor import Level, examine, text
-from controller.settings import DoctorOptions
 
 PATIENT_SECONDS = 30.0
 """The first /server_info gathers facts about the machine before it answers."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from controller.options import SettingsError
+from controller.options.base import SettingsError
 
 FORMATS: Final = (".png", ".svg")
 

@@ -7,7 +7,6 @@ from typing import Final
 from controller.clock import Clock
 from controller.commands.wiring import controller
 from controller.cycle import Failure
-from controller.fleet_options import FleetOptions
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError
 from controller.observe.http import Fetcher
@@ -17,8 +16,12 @@ from controller.observe.prometheus.grouping import GROUPS_MAX, Grouping
 from controller.observe.prometheus.history import History
 from controller.observe.prometheus.source import LiveSource, PastSource
 from controller.observe.snapshot import Key
+from controller.options.backtest import BacktestOptions
+from controller.options.base import SettingsError
+from controller.options.fleet import FleetOptions
+from controller.options.recommend import RecommendOptions
+from controller.options.run import RunOptions
 from controller.serve.telemetry_table import LABELS
-from controller.settings import BacktestOptions, RecommendOptions, RunOptions, SettingsError
 
 WARM_UP_CHUNK_SECONDS: Final = 300.0
 """The past is fetched in pieces of this length, so that memory does not grow with it."""

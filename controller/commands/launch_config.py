@@ -11,7 +11,8 @@ from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
 from controller.files import DOCUMENT_BYTES_MAX, text_of
 from controller.model.drafter import FIXED_K, Method
-from controller.settings import LaunchConfigOptions, SettingsError
+from controller.options.base import SettingsError
+from controller.options.verbs import LaunchConfigOptions
 
 DRAFTERS: Final = frozenset({Method.DRAFT_MODEL, Method.EAGLE, Method.EAGLE3, Method.MTP})
 """Drafters whose own steps the V2 runner captures."""

@@ -16,13 +16,13 @@ from controller.cycle import Cycle
 from controller.decide.decision import Action
 from controller.observe.errors import ObserveError
 from controller.observe.source import MetricsSource, ReplaySource
+from controller.options.recommend import Output, RecommendOptions
 from controller.plain import plain
 from controller.reason import Reason
 from controller.report.document import document, speculative_config
 from controller.report.fleet import fleet_table
 from controller.report.stake import ranked
 from controller.report.table import table
-from controller.settings import Output, RecommendOptions
 
 WATCH_SECONDS: Final = 30.0
 """How long one server is watched."""

@@ -5,7 +5,7 @@ from controller.commands.connection import plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
 from controller.commands.wiring import say
 from controller.observe.errors import ObserveError
-from controller.settings import ResetOptions
+from controller.options.verbs import ResetOptions
 
 
 def reset(options: ResetOptions) -> int:

@@ -17,8 +17,9 @@ from controller.act.rollout.workload import Kind
 from controller.clock import Clock
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause
+from controller.options.base import SettingsError
+from controller.options.run import RunOptions
 from controller.serve.log import event
-from controller.settings import RunOptions, SettingsError
 
 WATCH_SECONDS: Final = 5.0
 """How long a pass may wait for news of a rollout, and at most half an interval."""

@@ -23,10 +23,10 @@ from controller.observe.errors import ObserveError, cause
 from controller.observe.plugin import PluginSource
 from controller.observe.snapshot import Key
 from controller.observe.source import MetricsSource
+from controller.options.run import RunOptions
 from controller.serve.log import configure, event, log_cycle
 from controller.serve.page_view import About
 from controller.serve.server import Server
-from controller.settings import RunOptions
 
 
 def run(options: RunOptions) -> int:

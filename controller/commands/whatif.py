@@ -9,11 +9,11 @@ from controller.commands.exit_codes import FAILED, OK
 from controller.commands.whatif_inputs import question, states_acceptance, states_cost
 from controller.commands.wiring import say
 from controller.observe.errors import cause
-from controller.options import SettingsError
+from controller.options.base import SettingsError
+from controller.options.whatif import Figure, WhatIfOptions
 from controller.report.saved import read
 from controller.report.upgrade import Upgrade, upgrade, upgrade_document, upgrade_text
 from controller.report.whatif import Question, whatif_document, whatif_text
-from controller.whatif_options import Figure, WhatIfOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture

@@ -7,10 +7,10 @@ from typing import Final
 from controller.model.draft_model import implied_draft_seconds
 from controller.model.speedup import acceptance_from_mean_length, expected_tokens, saturation
 from controller.model.whatif import StepCost, tokens_of_survival
-from controller.options import SettingsError
+from controller.options.base import SettingsError
+from controller.options.whatif import WhatIfOptions
 from controller.report.saved import SavedServer, read
 from controller.report.whatif import Implied, Question
-from controller.whatif_options import WhatIfOptions
 
 K_MAX: Final = 8
 """How far one constant rate is followed when nothing else is said."""

@@ -20,8 +20,11 @@ from controller.model.target import NAMES_OF_MIXTURES
 from controller.observe.errors import cause
 from controller.observe.snapshot import Key
 from controller.observe.source import MetricsSource, SpeculationSource
-from controller.options import seconds_of
-from controller.settings import BacktestOptions, ModelOptions, RecommendOptions, RunOptions, SettingsError
+from controller.options.backtest import BacktestOptions
+from controller.options.base import SettingsError, seconds_of
+from controller.options.recommend import RecommendOptions
+from controller.options.run import RunOptions
+from controller.options.server import ModelOptions
 
 LoopOptions = RecommendOptions | RunOptions | BacktestOptions
 

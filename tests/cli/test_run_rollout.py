@@ -21,8 +21,9 @@ from controller.act.rollout.settings import RolloutSettings
 from controller.act.rollout.workload import Kind
 from controller.commands.exit_codes import OK, USAGE
 from controller.commands.rollout import Teller, rollout_settings
+from controller.options.run import RunOptions
 from controller.reason import Reason
-from controller.settings import RunOptions, load
+from controller.settings import load
 from controller.simulator.server import SimulatedServer
 
 WORKLOAD = ("--mode", "rollout", "--rollout-kind", "Deployment", "--rollout-name", NAME)

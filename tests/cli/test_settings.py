@@ -13,7 +13,8 @@ from pages import NGRAM_WINDOW, after, page, snapshot
 
 from controller.commands.exit_codes import FAILED, OK, USAGE
 from controller.flags import default_text, describe, parse
-from controller.settings import VERBS, SettingsError, known_fields, load
+from controller.options.base import SettingsError
+from controller.settings import VERBS, known_fields, load
 
 PAGES = (NGRAM_WINDOW[0], NGRAM_WINDOW[1])
 

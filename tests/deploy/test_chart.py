@@ -12,7 +12,9 @@ import yaml
 from controller.act.rollout.api import SERVICE_ACCOUNT
 from controller.act.rollout.settings import RolloutSettings
 from controller.act.rollout.workload import Kind
-from controller.settings import ResetOptions, RunOptions, load
+from controller.options.run import RunOptions
+from controller.options.verbs import ResetOptions
+from controller.settings import load
 from deploy.manifests import MINORS, Object, not_restricted, of_kind, only, ours, pod_specs, settings_file, validate
 from deploy.tools import CHART, Tools
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.settings import RunOptions, load
+from controller.options.run import RunOptions
+from controller.settings import load
 from deploy.manifests import MINORS, Object, not_restricted, of_kind, only, ours, settings_file, validate
 from deploy.tools import CHART, KUBERNETES, Tools
 

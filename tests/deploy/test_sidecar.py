@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.settings import RunOptions, load
+from controller.options.run import RunOptions
+from controller.settings import load
 from deploy.manifests import MINORS, Object, not_restricted, only, ours, settings_file, validate
 from deploy.tools import CHART, ROOT, Tools
 

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 import controller
-from controller.settings import RunOptions, SettingsError, load
+from controller.options.base import SettingsError
+from controller.options.run import RunOptions
+from controller.settings import load
 from deploy.tools import CHART, ROOT
 
 sys.path.append(str(ROOT / "helm"))

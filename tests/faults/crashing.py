@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from controller.act.live import LiveActuator
 from controller.commands.run import watch
-from controller.settings import RunOptions
+from controller.options.run import RunOptions
 
 BEGINS: Final = LiveActuator.act.__code__
 OURS: Final = re.compile(r"/controller/(?!serve/|plain)")

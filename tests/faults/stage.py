@@ -25,8 +25,8 @@ from loopback import self_signed, unused_port
 from controller.commands.exit_codes import OK
 from controller.commands.run import set_by_signals, watch
 from controller.observe.plugin import PATH
+from controller.options.run import RunOptions
 from controller.reason import OBSERVING_FAILED, Reason
-from controller.settings import RunOptions
 from controller.simulator.grids import LLAMA_EAGLE_H100
 from controller.simulator.scenario import Phase, Scenario
 from controller.simulator.scenarios import SCENARIOS

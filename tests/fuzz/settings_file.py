@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from controller.settings import SettingsError, load
+from controller.options.base import SettingsError
+from controller.settings import load
 
 MESSAGE_CHARACTERS_MAX: Final = 4000
 _FOLDER: Final = tempfile.TemporaryDirectory(prefix="fuzz-settings-")

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from controller.options import Options, Positive, Url
+from controller.options.base import Options, Positive, Url
 
 _LABEL: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _STRING: Final = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"

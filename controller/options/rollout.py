@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from controller.options import Options, Positive, Url
+from controller.options.base import Options, Positive, Url
 
 _SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

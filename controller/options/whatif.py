@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from controller.options import Options, Positive
+from controller.options.base import Options, Positive
 
 
 class Figure(StrEnum):
