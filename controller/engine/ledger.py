@@ -46,6 +46,7 @@ class Ledger:
 
     Attributes:
         verified_by_request: The counts that a running request adds to, by its id. `begin` fills it, `end` empties it.
+        shared: Those that every running request adds to; None where they add to several.
 
     Args:
         k_max: The most drafts of one verification; 0 without speculation.
@@ -55,6 +56,7 @@ class Ledger:
 
     def __init__(self, k_max: int, largest_batch: int, names: Iterable[str] = ()) -> None:
         self.verified_by_request: dict[str, Verified] = {}
+        self.shared: Verified | None = None
         self._k_max = k_max
         self._reserved = frozenset(list(dict.fromkeys(names))[:WORKLOADS_MAX]) - {OTHER}
         self._slots = {name: _nothing(k_max) for name in self._reserved}
@@ -69,12 +71,17 @@ class Ledger:
 
     def begin(self, request_id: str, workload: str, now_seconds: float) -> None:
         """From now on this request adds to the counts of this workload."""
-        self.verified_by_request[request_id] = self._of(workload, now_seconds)
+        verified = self._of(workload, now_seconds)
+        alone = not self.verified_by_request
+        self.shared = verified if alone or verified is self.shared else None
+        self.verified_by_request[request_id] = verified
 
     def end(self, request_ids: Iterable[str]) -> None:
         """Forget requests; those that never began are no matter."""
         for request_id in request_ids:
             self.verified_by_request.pop(request_id, None)
+        if self.shared is None:
+            self.shared = self._shared()
 
     def step(self, batch: int, k: int, seconds: float, tokens: int, prompt_tokens: int = 0) -> None:
         """A step in which `batch` requests decoded, with k as in the step before; those beside prompts are apart."""
@@ -102,6 +109,11 @@ class Ledger:
             "steps": list(self._told_steps()),
             "other_steps": {"steps": steps, "seconds": seconds, "tokens": tokens},
         }
+
+    def _shared(self) -> Verified | None:
+        running = iter(self.verified_by_request.values())
+        first = next(running, None)
+        return first if all(each is first for each in running) else None
 
     def _told_steps(self) -> Iterator[dict[str, Any]]:
         """Steps by batch size and k, those beside prompts after the others."""

@@ -11,7 +11,6 @@ preempted in mid-step it does not count, or it does and puts out their tokens.
 
 import inspect
 import os
-import time
 from collections import deque
 from collections.abc import Callable, KeysView
 from functools import wraps
@@ -26,6 +25,8 @@ RELIED_ON = ("scheduler_output", "model_runner_output")
 """The method it stands in for, with the parameters that it relies on."""
 IN_FLIGHT_MAX = 64
 """Steps planned and not done: 1, with asynchronous scheduling 2, with pipeline parallelism as many as stages."""
+TOGETHER_MIN = 16
+"""From so many requests on it takes less time to count those that are alike together than one by one."""
 REST_SECONDS = 1.0
 """Whoever does nothing for so long between two steps is paused, or busy with other than steps: loading, profiling."""
 
@@ -40,7 +41,7 @@ def unmeasurable(scheduler: Any) -> str | None:
     return None if by_position and tuple(parameters) == RELIED_ON else f"Scheduler.{HOOK}({', '.join(RELIED_ON)})"
 
 
-def begin(scheduler: Any, reins: Reins, clock: Callable[[], float] = time.perf_counter) -> "Meter | None":
+def begin(scheduler: Any, reins: Reins) -> "Meter | None":
     """Measure this scheduler from its next step on; None where that cannot be, or would mean nothing."""
     config = scheduler.vllm_config
     if config.parallel_config.data_parallel_size > 1 or config.model_config.is_diffusion:
@@ -53,7 +54,7 @@ def begin(scheduler: Any, reins: Reins, clock: Callable[[], float] = time.perf_c
     if in_vain:
         LOG.warning("adaptive-k: %s lists %s in vain: not a label, or one of too many", VARIABLE, ascii(in_vain)[:200])
     launched = reins.control.launched
-    meter = Meter(scheduler, reins, Ledger(launched.k_max, launched.max_num_seqs, names), clock)
+    meter = Meter(scheduler, reins, Ledger(launched.k_max, launched.max_num_seqs, names))
     meter.attach()
     return meter
 
@@ -61,11 +62,11 @@ def begin(scheduler: Any, reins: Reins, clock: Callable[[], float] = time.perf_c
 class Meter:
     """Times the steps of one scheduler and counts what they verified."""
 
-    def __init__(self, scheduler: Any, reins: Reins, ledger: Ledger, clock: Callable[[], float]) -> None:
+    def __init__(self, scheduler: Any, reins: Reins, ledger: Ledger) -> None:
         self._scheduler = scheduler
         self._reins = reins
         self._ledger = ledger
-        self._clock = clock
+        self._clock = reins.clock
         self._model = as_label(str(scheduler.vllm_config.model_config.served_model_name))
         self._planned: deque[tuple[Any, int]] = deque(maxlen=IN_FLIGHT_MAX)
         self._not_verified: set[str] = set()
@@ -80,18 +81,15 @@ class Meter:
         setattr(self._scheduler, HOOK, self._stand_in)
         self.is_on = True
 
-    def wake(self) -> None:
-        """The engine works again: what it did not do before is no step's time."""
-        try:
-            now, since = self._clock(), self._since_seconds
-            if since is None or (now - since > REST_SECONDS and not self._planned):
-                self._since_seconds = now
-        except Exception as error:  # noqa: BLE001  (see the module's docstring)
-            self._stop(error)
+    def plan(self, output: Any, began_seconds: float) -> None:
+        """Keep k with the step it holds for: with asynchronous scheduling the step before is not done yet.
 
-    def plan(self, output: Any) -> None:
-        """Keep k with the step it holds for: with asynchronous scheduling the step before is not done yet."""
+        Where the engine works again after a rest, what it did not do before is no step's time.
+        """
         try:
+            planned, since = self._planned, self._since_seconds
+            if since is None or (began_seconds - since > REST_SECONDS and not planned):
+                self._since_seconds = began_seconds
             if output.finished_req_ids:
                 self._ledger.end(output.finished_req_ids)
                 self._not_verified.difference_update(output.finished_req_ids)
@@ -99,8 +97,8 @@ class Meter:
                 self._not_verified.add(new.req_id)
             if self._not_verified and output.scheduled_spec_decode_tokens:
                 self._begin(output.scheduled_spec_decode_tokens.keys())
-            self._planned.append((output, self._reins.ks[len(output.num_scheduled_tokens)]))
-        except Exception as error:  # noqa: BLE001
+            planned.append((output, self._reins.ks[len(output.num_scheduled_tokens)]))
+        except Exception as error:  # noqa: BLE001  (see the module's docstring)
             self._stop(error)
 
     def document(self) -> dict[str, Any] | None:
@@ -179,6 +177,10 @@ class Meter:
         drafts, invalid = output.scheduled_spec_decode_tokens, output.num_invalid_spec_tokens
         if invalid:
             drafts = {each: tokens[: len(tokens) - invalid.get(each, 0)] for each, tokens in drafts.items()}
+        elif len(drafts) >= TOGETHER_MIN and len(drafts) == len(sampled):
+            together = self._verified_together(drafts, sampled, outputs)
+            if together is not None:
+                return together
         verified, emitted = self._ledger.verified_by_request, 0
         for each in outputs.values():
             for one in each.outputs:
@@ -188,6 +190,26 @@ class Meter:
                     if one.finish_reason is not None and tokens:
                         tokens = sampled[run.req_id_to_index[request_id]]
                     verified[request_id][len(drafts[request_id])][tokens] += 1
+        return emitted
+
+    def _verified_together(
+        self, drafts: dict[str, Any], sampled: list[int], outputs: dict[int, Any]
+    ) -> int | None:
+        """As `_verified`, without asking each request; None where they differ in more than what was accepted.
+
+        They do not when they are all of one workload, have equally many drafts, and emit all that was sampled.
+        """
+        counts, emitted = self._ledger.shared, sum(sampled)
+        if counts is None:
+            return None
+        lengths = [*map(len, drafts.values())]
+        if lengths.count(lengths[0]) != len(lengths):
+            return None
+        if sum([len(one.new_token_ids) for each in outputs.values() for one in each.outputs]) != emitted:
+            return None
+        of_length = counts[lengths[0]]
+        for tokens in {*sampled}:
+            of_length[tokens] += sampled.count(tokens)
         return emitted
 
     def _stop(self, error: Exception) -> None:

@@ -1,8 +1,9 @@
 """The entry point of the group `vllm.general_plugins`: vLLM calls `register` in each of its processes.
 
-It adds one method to EngineCore, which the HTTP side calls through vLLM's own channel, and wraps two methods of the
-Scheduler. Where vLLM lacks one of them it adds nothing, says so once, and the server serves as without it.
-Measuring begins with a scheduler's first step; where it cannot, k can be changed all the same.
+It adds one method to EngineCore, which the HTTP side calls through vLLM's own channel, and wraps one method of the
+Scheduler; another one of those objects whose drafts have to be cut. Where vLLM lacks one of them it adds nothing, says
+so once, and the server serves as without it. Measuring begins with a scheduler's first step; where it cannot, k can be
+changed all the same.
 """
 
 import importlib
@@ -60,14 +61,13 @@ def missing(engine: Any, scheduler: Any) -> str | None:
 
 
 def install(engine: Any, scheduler: Any) -> None:
-    """Add the method to the engine's class and wrap those of the scheduler's; once."""
+    """Add the method to the engine's class and wrap that of the scheduler's; once."""
     if hasattr(engine, ENGINE_METHOD):
         return
     setattr(engine, ENGINE_METHOD, answer)
     setattr(scheduler, REINS, None)
     setattr(scheduler, METER, None)
     scheduler.schedule = _expiring(scheduler.schedule)
-    scheduler.update_draft_token_ids = _cutting(scheduler.update_draft_token_ids)
 
 
 def answer(self: Any, verb: str, wanted: dict[str, Any] | None = None) -> Answer:
@@ -96,8 +96,12 @@ def _with_measured(told: Answer, scheduler: Any) -> Answer:
 
 def _reins(scheduler: Any) -> Reins:
     """The control of a scheduler, from its first step or the first question on."""
-    reins: Reins = getattr(scheduler, REINS) or Reins(scheduler)
-    setattr(scheduler, REINS, reins)
+    reins: Reins | None = getattr(scheduler, REINS)
+    if reins is None:
+        reins = Reins(scheduler)
+        setattr(scheduler, REINS, reins)
+        if reins.cuts:
+            scheduler.update_draft_token_ids = _cutting(scheduler.update_draft_token_ids, reins)
     return reins
 
 
@@ -124,27 +128,25 @@ def _expiring(schedule: Callable[..., Any]) -> Callable[..., Any]:
         if self._adaptive_k_meter is None:
             _meter(self)
         reins, measures = self._adaptive_k_reins, self._adaptive_k_meter
-        if reins is not None:
-            reins.before_step()
+        if reins is None:  # this vLLM lacks something: whoever asks is told what
+            return schedule(self, *args, **kwargs)
+        now = reins.before_step()
         if not measures or not measures.is_on:
             return schedule(self, *args, **kwargs)
-        measures.wake()
         output = schedule(self, *args, **kwargs)
-        measures.plan(output)
+        measures.plan(output, now)
         return output
 
     return wrapped
 
 
-def _cutting(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Cut drafts between their proposal and their verification."""
+def _cutting(update: Callable[..., Any], reins: Reins) -> Callable[..., Any]:
+    """Cut drafts of one scheduler between their proposal and their verification."""
 
     @wraps(update)
-    def wrapped(self: Any, draft_token_ids: Any) -> Any:
-        reins = self._adaptive_k_reins
-        if reins is not None and reins.cuts:
-            reins.cut(draft_token_ids)
-        return update(self, draft_token_ids)
+    def wrapped(draft_token_ids: Any) -> Any:
+        reins.cut(draft_token_ids)
+        return update(draft_token_ids)
 
     return wrapped
 

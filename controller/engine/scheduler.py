@@ -27,6 +27,7 @@ class Reins:
     """The control of one scheduler.
 
     Attributes:
+        clock: Seconds, of which only differences mean something.
         control: What is in force, by whom and until when.
         ks: k by batch size as it is in force; index 0 unused, and 0 throughout without speculation.
         cuts: Whether drafts have to be cut, for the method cannot be told to draft fewer.
@@ -34,7 +35,7 @@ class Reins:
 
     def __init__(self, scheduler: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._scheduler = scheduler
-        self._clock = clock
+        self.clock = clock
         self._launch_lookup: list[int] | None = scheduler.dynamic_sd_lookup
         self.control = Control(launched(scheduler), boot_id=secrets.token_hex(16))
         self._launch_ks = self.control.launched.ks or (0,) * (self.control.launched.max_num_seqs + 1)
@@ -43,13 +44,13 @@ class Reins:
 
     def get(self) -> Answer:
         """What is in force."""
-        now = self._clock()
+        now = self.clock()
         self._expire(now)
         return 200, self.control.document(now)
 
     def put(self, wanted: Wanted) -> Answer:
         """Put a schedule in force, or say why not."""
-        now = self._clock()
+        now = self.clock()
         self._expire(now)
         before = self.control.generation
         answer = self.control.put(wanted, now)
@@ -59,7 +60,7 @@ class Reins:
 
     def reset(self) -> Answer:
         """Return to the launch schedule."""
-        now = self._clock()
+        now = self.clock()
         self._expire(now)
         before = self.control.generation
         answer = self.control.reset(now)
@@ -67,16 +68,17 @@ class Reins:
             self._apply("back to the launch schedule, as asked")
         return answer
 
-    def before_step(self) -> None:
-        """Called at the start of every step; costs one look at the clock."""
-        now = self._clock()
+    def before_step(self) -> float:
+        """Called at the start of every step; returns when it began, for one look at the clock is what it costs."""
+        now = self.clock()
         if now >= self.control.deadline_seconds:
             self._expire(now)
+        return now
 
     def cut(self, drafts: Any) -> None:
         """Shorten drafts, in place, to the k in force, for a method that cannot be told to draft fewer."""
         held = self.control.held
-        if self.cuts and held is not None:
+        if held is not None:
             k = held[min(max(len(drafts.req_ids), 1), len(held) - 1)]
             drafts.draft_token_ids = [list(tokens)[:k] for tokens in drafts.draft_token_ids]
 

@@ -64,6 +64,44 @@ def test_nothing_is_lost_whoever_takes_whose_slot(arrivals: list[tuple[int, floa
             assert total == expected * (WORKLOADS_MAX + verifications)
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["chat", "code", OTHER]), st.booleans()),
+        max_size=20,
+    )
+)
+def test_counts_are_shared_exactly_while_every_running_request_is_of_one_workload(
+    events: list[tuple[int, str, bool]],
+) -> None:
+    """Whoever begins and ends in whatever order; with nobody running it is no matter."""
+    ledger, running = Ledger(K_MAX, 8), dict[str, str]()
+    for number, workload, begins in events:
+        request_id = str(number)
+        if begins and request_id not in running:
+            ledger.begin(request_id, workload, 0.0)
+            running[request_id] = workload
+        elif not begins:
+            ledger.end([request_id])
+            running.pop(request_id, None)
+        if running:
+            one = next(iter(ledger.verified_by_request.values()))
+            assert ledger.shared is (one if len({*running.values()}) == 1 else None)
+
+
+def test_counts_shared_by_requests_of_a_workload_that_lost_its_slot_are_those_of_other() -> None:
+    """Or its verifications would be in nobody's counts."""
+    ledger = Ledger(K_MAX, 8)
+    for number in range(WORKLOADS_MAX):
+        verify(ledger, f"w{number}", 1e6 * (number > 0))
+    ledger.begin("long", "w0", 0.0)
+    for _ in range(9):
+        ledger.begin("short", "new", 1e6)
+        ledger.end(["short"])
+    assert ledger.shared is ledger.verified_by_request["long"]
+    ledger.shared[2][2] += 1
+    assert counted(ledger)[OTHER]["drafts"] == 2
+
+
 def test_the_65th_workload_is_other_until_it_is_busier_than_the_quietest() -> None:
     """Then it takes the slot, and what the quiet one had counted is other's."""
     ledger = Ledger(K_MAX, 8)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 from fake_vllm import K_MAX, MAX_NUM_SEQS, ManualTime, Row, config, fresh_vllm, run
@@ -27,7 +28,7 @@ class Served:
         self.scheduler = self.engine.scheduler
         reins = Reins(self.scheduler, clock=self.time)
         setattr(self.scheduler, plugin.REINS, reins)
-        setattr(self.scheduler, plugin.METER, meter.begin(self.scheduler, reins, self.time) or False)
+        setattr(self.scheduler, plugin.METER, meter.begin(self.scheduler, reins) or False)
 
     def measured(self) -> dict[str, Any]:
         """What GET tells of the counts."""
@@ -124,33 +125,68 @@ ROWS = st.integers(0, K_MAX).flatmap(
         client=st.integers(0, 1),
     )
 )
-STEPS = st.lists(st.lists(ROWS, max_size=6, unique_by=lambda row: row.request_id), max_size=8)
+STEP = st.lists(ROWS, max_size=6, unique_by=lambda row: row.request_id)
+STEPS = st.lists(STEP, max_size=8)
 
 
-@given(steps=STEPS, aborted=st.sets(st.sampled_from("uvwxyz")), invalid=st.booleans())
+def alike(row: Row, drafts: int) -> Row:
+    """A row that decodes, and verifies so many drafts."""
+    return replace(row, drafts=drafts, accepted=min(row.accepted, drafts), prompt=0)
+
+
+ALIKE = st.lists(st.builds(lambda rows, drafts: [alike(row, drafts) for row in rows], STEP, st.integers(1, K_MAX)))
+
+
+@given(
+    steps=STEPS | ALIKE,
+    aborted=st.sets(st.sampled_from("uvwxyz")),
+    invalid=st.booleans(),
+    workloads=st.integers(1, 2),
+)
 def test_whatever_the_requests_do_the_counts_are_vllms(
-    steps: list[list[Row]], aborted: set[str], invalid: bool
+    steps: list[list[Row]], aborted: set[str], invalid: bool, workloads: int
 ) -> None:
-    """By position, over all requests; those that stop or are aborted while the model runs are other ones afterwards."""
+    """By position, over all requests; those that stop or are aborted while the model runs are other ones afterwards.
+
+    Whether those that are alike are counted together or one by one makes no difference.
+    """
+    told = []
+    for together_min in (1, 1000):
+        served = Served()
+        with mock.patch.object(meter, "TOGETHER_MIN", together_min):
+            for number, rows in enumerate(steps):
+                now = [replace(row, invalid=row.drafts - row.accepted if invalid else 0) for row in rows]
+                for row in now:
+                    if row.request_id not in served.scheduler.requests:
+                        served.scheduler.add(row.request_id, f"workload-{number % workloads}")
+                served.scheduler.told.append(tuple(now))
+                output = served.scheduler.schedule()
+                if number == 1:
+                    served.scheduler.finish(aborted & served.scheduler.requests.keys())
+                served.scheduler.update_from_output(output, run(output))
+        verified = [each for stats in served.scheduler.stats for each in stats or ()]
+        told.append(served.measured())
+        positions = range(1, K_MAX + 1)
+        for key, expected in (
+            ("drafted", [sum(drafted >= j for _, drafted, _ in verified) for j in positions]),
+            ("accepted", [sum(accepted >= j for _, _, accepted in verified) for j in positions]),
+        ):
+            assert [sum(each[key][j - 1] for each in told[-1]["workloads"]) for j in positions] == expected
+    assert told[0] == told[1]
+
+
+def test_requests_that_are_alike_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked one by one, as long as one workload is served, and no reply ends."""
+    monkeypatch.setattr(meter, "TOGETHER_MIN", 2)
     served = Served()
-    for number, rows in enumerate(steps):
-        now = [replace(row, invalid=row.drafts - row.accepted if invalid else 0) for row in rows]
-        for row in now:
-            if row.request_id not in served.scheduler.requests:
-                served.scheduler.add(row.request_id, f"workload-{number % 2}")
-        served.scheduler.told.append(tuple(now))
-        output = served.scheduler.schedule()
-        if number == 1:
-            served.scheduler.finish(aborted & served.scheduler.requests.keys())
-        served.scheduler.update_from_output(output, run(output))
-    verified = [each for stats in served.scheduler.stats for each in stats or ()]
-    workloads = served.measured()["workloads"]
-    positions = range(1, K_MAX + 1)
-    for key, expected in (
-        ("drafted", [sum(drafted >= j for _, drafted, _ in verified) for j in positions]),
-        ("accepted", [sum(accepted >= j for _, _, accepted in verified) for j in positions]),
-    ):
-        assert [sum(each[key][j - 1] for each in workloads) for j in positions] == expected
+    for each in "xyz":
+        served.scheduler.add(each, "chat")
+    served.step(Row("x", drafts=4, accepted=3), Row("y", drafts=4, accepted=0), Row("z", drafts=4, accepted=3))
+    ledger = served.scheduler._adaptive_k_meter._ledger
+    monkeypatch.setattr(ledger, "verified_by_request", {})  # by which each would be asked
+    served.step(Row("x", drafts=4, accepted=1), Row("y", drafts=4, accepted=4), Row("z", drafts=4, accepted=1))
+    (chat,) = served.measured()["workloads"]
+    assert (chat["drafts"], chat["accepted"]) == (6, [5, 3, 3, 1])
 
 
 def test_the_first_step_of_an_engine_is_counted_though_nobody_asked_before() -> None:
