@@ -44,7 +44,7 @@ TOLD = (
 IMPORTS_SHOWN = 12
 REPLAY = """
 import sys
-from controller.cli import main
+from controller.__main__ import main
 code = main()
 print(*(line for line in open("/proc/self/status") if line.startswith("VmHWM:")), file=sys.stderr)
 sys.exit(code)

@@ -28,7 +28,6 @@ SETTLE_SECONDS: Final = 60.0
 """A server that was just met is explored: while a probe runs, a pass comes every 1.5 s instead of every 5."""
 WORKLOADS: Final = 8
 TOKEN: Final = "a-token-of-the-benchmark"
-RUN: Final = "import sys; from controller.cli import main; sys.exit(main())"
 IMPORTS: Final = "import controller.cli, controller.commands.run"
 
 
@@ -117,7 +116,7 @@ def _running(url: str, tokens: Path, folder: Path) -> Iterator[tuple[subprocess.
     settings = ("--interval-seconds", str(INTERVAL_SECONDS), "--listen", listen, "--mode", "apply")
     files = ("--plugin-token-file", str(tokens), "--checkpoint", str(folder / "checkpoint"))
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, "run", "--url", url, *settings, *files],
+        [sys.executable, "-m", "controller", "run", "--url", url, *settings, *files],
         stderr=subprocess.DEVNULL,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # as in the image
     )

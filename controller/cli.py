@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from controller import __version__
 from controller.commands.exit_codes import OK, USAGE
-from controller.commands.wiring import say
+from controller.commands.say import say
 from controller.flags import parse
 from controller.options.base import SettingsError
-from controller.options.verbs import SchemaOptions
 from controller.settings import load
 
 INTERRUPTED: Final = 130
@@ -32,11 +31,13 @@ _HOMES: Final = {
 """Where each verb lives below `controller.commands`: the simulator, for one, never enters a sidecar's memory."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit codes are in `controller.commands.exit_codes`."""
+def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
+    """Run one verb; `ready` is called when all is imported. The exit codes are in `controller.commands.exit_codes`."""
     verb, given = parse(sys.argv[1:] if arguments is None else arguments, __version__)
     try:
-        code = _command(verb)(load(verb, given))
+        command, options = _command(verb), load(verb, given)
+        ready()
+        code = command(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +59,7 @@ def _command(verb: str) -> Callable[[Any], int]:
     return command
 
 
-def _schema(options: SchemaOptions) -> int:
+def _schema(options: Any) -> int:
     """Print the JSON Schema of a document."""
     home = "backtest" if options.of == "backtest" else "report"
     print(json.dumps(import_module(f"controller.{home}.document").schema(), indent=2))

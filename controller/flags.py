@@ -2,7 +2,7 @@
 
 import argparse
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -14,18 +14,19 @@ from controller.settings import CONFIG_ENV, VERBS
 SHORT = {"output": "-o"}
 
 
-def parser(version: str) -> argparse.ArgumentParser:
-    """The parser of the whole command."""
+def parser(version: str, verbs: Iterable[str] = VERBS) -> argparse.ArgumentParser:
+    """The parser of the whole command, or of some verbs of it."""
     root = argparse.ArgumentParser(
         prog="controller",
         description="adaptive-k: which num_speculative_tokens a vLLM server should run, from its own metrics.",
         epilog="Every option may also be an environment variable or a line of the YAML file given by --config.",
     )
     root.add_argument("--version", action="version", version=f"adaptive-k {version}")
-    verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, options in VERBS.items():
+    subparsers = root.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in verbs:
+        options = VERBS[verb]
         summary = (options.__doc__ or "").strip().splitlines()[0]
-        sub = verbs.add_parser(verb, help=summary, description=summary, argument_default=argparse.SUPPRESS)
+        sub = subparsers.add_parser(verb, help=summary, description=summary, argument_default=argparse.SUPPRESS)
         sub.add_argument("--config", metavar="FILE", help=f"YAML file with options ({CONFIG_ENV})")
         for name, field in options.model_fields.items():
             _add(sub, name, field)
@@ -34,7 +35,8 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 def parse(arguments: Sequence[str], version: str) -> tuple[str, dict[str, Any]]:
     """The verb and what the command line gave, by field name; options left out are absent."""
-    given = vars(parser(version).parse_args(arguments))
+    asked = [verb for verb in arguments[:1] if verb in VERBS]  # the others need not be made for it
+    given = vars(parser(version, asked or VERBS).parse_args(arguments))
     return given.pop("verb"), given
 
 

@@ -7,25 +7,13 @@ YAML file > default.
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from controller.files import text_of
-from controller.options.backtest import BacktestOptions
 from controller.options.base import ENV_PREFIX, Options, SettingsError
-from controller.options.recommend import RecommendOptions
-from controller.options.run import RunOptions
-from controller.options.verbs import (
-    CalibrateOptions,
-    DemoOptions,
-    DoctorOptions,
-    LaunchConfigOptions,
-    ResetOptions,
-    SchemaOptions,
-    SimulateOptions,
-)
-from controller.options.whatif import WhatIfOptions
 from controller.plain import plain
 
 FILE_BYTES_MAX: Final = 256 * 1024
@@ -36,21 +24,37 @@ _KUBERNETES: Final = re.compile(
 )
 """Kubernetes gives every pod variables for each Service; one named adaptive-k must not stop the sidecar."""
 
-VERBS: Final[dict[str, type[Options]]] = {
-    "recommend": RecommendOptions,
-    "run": RunOptions,
-    "backtest": BacktestOptions,
-    "reset": ResetOptions,
-    "doctor": DoctorOptions,
-    "calibrate": CalibrateOptions,
-    "launch-config": LaunchConfigOptions,
-    "simulate": SimulateOptions,
-    "demo": DemoOptions,
-    "whatif": WhatIfOptions,
-    "schema": SchemaOptions,
-}
+
+class _Verbs(Mapping[str, type[Options]]):
+    """The options of every verb; those of one that nobody asks for are not imported, for that takes its time."""
+
+    _HOMES: Final = {
+        "recommend": ("recommend", "RecommendOptions"),
+        "run": ("run", "RunOptions"),
+        "backtest": ("backtest", "BacktestOptions"),
+        "reset": ("verbs", "ResetOptions"),
+        "doctor": ("verbs", "DoctorOptions"),
+        "calibrate": ("verbs", "CalibrateOptions"),
+        "launch-config": ("verbs", "LaunchConfigOptions"),
+        "simulate": ("verbs", "SimulateOptions"),
+        "demo": ("verbs", "DemoOptions"),
+        "whatif": ("whatif", "WhatIfOptions"),
+        "schema": ("verbs", "SchemaOptions"),
+    }
+
+    def __getitem__(self, verb: str) -> type[Options]:
+        module, name = self._HOMES[verb]
+        found: type[Options] = getattr(import_module(f"controller.options.{module}"), name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._HOMES)
+
+    def __len__(self) -> int:
+        return len(self._HOMES)
 
 
+VERBS: Final = _Verbs()
 _SOURCES: Final = frozenset({"url", "prometheus_url", "source"})
 
 
@@ -87,10 +91,13 @@ def known_fields() -> frozenset[str]:
 
 
 def _refuse_unknown_variables(variables: Iterable[str]) -> None:
+    given = sorted(each for each in variables if each.startswith(ENV_PREFIX) and not _KUBERNETES.fullmatch(each))
+    if not given:
+        return
     known = sorted({name.upper() for name in known_fields()} | {CONFIG_ENV.removeprefix(ENV_PREFIX)})
-    for name in sorted(variables):
+    for name in given:
         option = name.removeprefix(ENV_PREFIX)
-        if option != name and option not in known and not _KUBERNETES.fullmatch(name):
+        if option not in known:
             raise SettingsError(f"The environment variable {name} is not an option{_guess(option, known, ENV_PREFIX)}")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from controller.backtest.table import table
 from controller.clock import SystemClock, utc_text
 from controller.commands.drawing import refuse_picture
 from controller.commands.exit_codes import FAILED, NO_EVIDENCE, OK
-from controller.commands.fleet import grouping, history
-from controller.commands.wiring import controller, say
+from controller.commands.say import say
+from controller.commands.store import grouping, history
+from controller.commands.wiring import controller, recommending
 from controller.loop import Controller
 from controller.observe.errors import ObserveError, cause
 from controller.observe.prometheus.fleet import Fleet
@@ -59,10 +61,16 @@ def backtest(options: BacktestOptions) -> int:
 
 
 def _loop(options: BacktestOptions) -> Callable[[MetricsSource, PastClock], Controller]:
-    controller(options, _Nothing(), PastClock())  # a profile that cannot be used is told before the work
+    policy = replace(
+        recommending(options),
+        cooldown_seconds=options.cooldown_seconds,
+        interval_seconds=seconds_of(options.step),
+    )
 
     def made(source: MetricsSource, clock: PastClock) -> Controller:
-        return controller(options, source, clock)
+        return controller(options, source, clock, policy=policy)
+
+    made(_Nothing(), PastClock())  # a profile that cannot be used is told before the work
 
     return made
 

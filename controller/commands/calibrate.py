@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from controller.commands.exit_codes import FAILED, NO_EVIDENCE, OK
-from controller.commands.wiring import mixtures, profile, say
+from controller.commands.say import say
+from controller.commands.wiring import mixtures, profile
 from controller.model.drafter import METHODS, UNKNOWN
 from controller.model.profile import profile_json
 from controller.model.step_table import StepTable, cell_of

@@ -6,7 +6,7 @@ import threading
 from controller.act.actuator import RecommendOnly
 from controller.clock import SystemClock
 from controller.commands.exit_codes import FAILED, OK
-from controller.commands.wiring import say
+from controller.commands.say import say
 from controller.decide.policy_settings import PolicySettings
 from controller.loop import Controller
 from controller.model.drafter import Method

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from controller.commands.exit_codes import OK
-from controller.commands.wiring import say
+from controller.commands.say import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
 from controller.files import DOCUMENT_BYTES_MAX, text_of

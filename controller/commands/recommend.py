@@ -11,7 +11,8 @@ from typing import Final
 
 from controller.clock import Clock, SystemClock
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
-from controller.commands.wiring import controller, say
+from controller.commands.say import say
+from controller.commands.wiring import controller
 from controller.cycle import Cycle
 from controller.decide.decision import Action
 from controller.observe.errors import ObserveError
@@ -101,7 +102,7 @@ def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
     if options.source:
         return ReplaySource(options.source, options.seconds, options.page_limit_bytes)
     if options.prometheus_url:
-        from controller.commands.fleet import last_window  # noqa: PLC0415  # only where there is a store
+        from controller.commands.store import last_window  # noqa: PLC0415  # only where there is a store
 
         return last_window(options, options.window_seconds or FLEET_SECONDS)
     from controller.commands.connection import http_source  # noqa: PLC0415  # a sixth of the start-up time

@@ -3,7 +3,7 @@
 from controller.act.live import LiveActuator, LiveSettings
 from controller.commands.connection import plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
-from controller.commands.wiring import say
+from controller.commands.say import say
 from controller.observe.errors import ObserveError
 from controller.options.verbs import ResetOptions
 

@@ -6,8 +6,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from controller.act.actuator import Actuator
 from controller.act.live import LiveActuator, LiveSettings, owner_name
@@ -15,8 +16,10 @@ from controller.checkpoint import Checkpoint
 from controller.clock import Clock, SystemClock
 from controller.commands.connection import http_source, plugin_fetcher
 from controller.commands.exit_codes import FAILED, OK
-from controller.commands.wiring import controller, say
+from controller.commands.say import say
+from controller.commands.wiring import RECOMMENDED_GAIN, controller, recommending
 from controller.cycle import Cycle, Failure
+from controller.decide.policy_settings import PolicySettings
 from controller.live import Live
 from controller.memory import Learnt
 from controller.observe.errors import ObserveError, cause
@@ -28,6 +31,9 @@ from controller.serve.log import configure, event, log_cycle
 from controller.serve.page_view import About
 from controller.serve.server import Server
 
+APPLIED_GAIN: Final = 0.01
+"""Least gain of a change that costs nothing to make and is taken back when it fails."""
+
 
 def run(options: RunOptions) -> int:
     """Watch until SIGTERM or SIGINT, which let the pass in progress end; then exit with 0."""
@@ -37,7 +43,7 @@ def run(options: RunOptions) -> int:
 
 def watch(options: RunOptions, clock: Clock, stop: threading.Event) -> int:
     """Watch until `stop` is set, in the time of `clock`; the exit code."""
-    control = _control(options, clock)
+    control, policy = _control(options, clock), _policy(options)
     try:
         server = Server(options.listen, clock, options.interval_seconds, _about(options))
     except (OSError, ValueError) as error:
@@ -56,8 +62,10 @@ def watch(options: RunOptions, clock: Clock, stop: threading.Event) -> int:
 
     server.start()
     try:
-        source, restored = _fleet(options, clock, stop) if options.prometheus_url else _one(options, clock, kept)
-        loop = controller(options, source, clock, **control, restored=restored)
+        source, restored = (
+            _fleet(options, policy, clock, stop) if options.prometheus_url else _one(options, clock, kept)
+        )
+        loop = controller(options, source, clock, policy=policy, **control, restored=restored)
         loop.run(stop, options.interval_seconds, publish, jitter=lambda: random.uniform(-1.0, 1.0))  # noqa: S311
     finally:
         server.close()
@@ -80,17 +88,32 @@ def _one(options: RunOptions, clock: Clock, kept: Checkpoint | None) -> tuple[Me
     return http_source(options, clock), _restored(kept, clock)
 
 
-def _fleet(options: RunOptions, clock: Clock, stop: threading.Event) -> tuple[MetricsSource, dict[Key, Learnt]]:
+def _fleet(
+    options: RunOptions, policy: PolicySettings, clock: Clock, stop: threading.Event
+) -> tuple[MetricsSource, dict[Key, Learnt]]:
     """Many servers, and what the store teaches of them."""
     from controller.commands.fleet import learnt_before, watched  # noqa: PLC0415  # only where there is a store
 
     def tell(failure: Failure) -> None:
         event("failure", clock.unix_seconds(), reason=failure.reason.value, message=failure.message)
 
-    restored = learnt_before(options, clock, stop, tell)
+    restored = learnt_before(options, policy, clock, stop, tell)
     if restored:
         event("warmed_up", clock.unix_seconds(), groups=len(restored), seconds=options.warm_up_seconds)
     return watched(options), restored
+
+
+def _policy(options: RunOptions) -> PolicySettings:
+    """When to act."""
+    target = None if options.tpot_target_ms is None else options.tpot_target_ms / 1e3
+    return replace(
+        recommending(options, APPLIED_GAIN if options.mode == "apply" else RECOMMENDED_GAIN),
+        cooldown_seconds=options.cooldown_seconds,
+        tpot_target_seconds=target if options.objective == "tpot" else None,
+        exploration_budget=options.exploration_budget,
+        pressure_seconds=target,
+        interval_seconds=options.interval_seconds,
+    )
 
 
 class _Parts(TypedDict, total=False):

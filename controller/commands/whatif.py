@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from controller.commands.drawing import refuse_picture
 from controller.commands.exit_codes import FAILED, OK
+from controller.commands.say import say
 from controller.commands.whatif_inputs import question, states_acceptance, states_cost
-from controller.commands.wiring import say
 from controller.observe.errors import cause
 from controller.options.base import SettingsError
 from controller.options.whatif import Figure, WhatIfOptions

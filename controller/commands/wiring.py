@@ -2,9 +2,7 @@
 
 import math
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from controller.act.actuator import Actuator, RecommendOnly
@@ -20,17 +18,11 @@ from controller.model.target import NAMES_OF_MIXTURES
 from controller.observe.errors import cause
 from controller.observe.snapshot import Key
 from controller.observe.source import MetricsSource, SpeculationSource
-from controller.options.backtest import BacktestOptions
-from controller.options.base import SettingsError, seconds_of
-from controller.options.recommend import RecommendOptions
-from controller.options.run import RunOptions
-from controller.options.server import ModelOptions
-
-LoopOptions = RecommendOptions | RunOptions | BacktestOptions
+from controller.options.base import SettingsError
+from controller.options.server import LoopOptions, ModelOptions, PolicyOptions
 
 RECOMMENDED_GAIN: Final = 0.03
-APPLIED_GAIN: Final = 0.01
-"""Least gain of a change that costs nothing to make and is taken back when it fails; others may cost a restart."""
+"""Least gain of a change that may cost a restart."""
 
 
 def controller(
@@ -38,17 +30,18 @@ def controller(
     source: MetricsSource,
     clock: Clock,
     *,
+    policy: PolicySettings | None = None,
     actuator: Actuator | None = None,
     plugin: SpeculationSource | None = None,
     live: Live | None = None,
     restored: Mapping[Key, Learnt] | None = None,
 ) -> Controller:
-    """The loop; without an actuator it only recommends."""
+    """The loop; without an actuator it only recommends, and without a policy as `recommending` says."""
     return Controller(
         source,
         clock,
         actuator or RecommendOnly(),
-        policy(options),
+        policy or recommending(options),
         method=options.method,
         stated_k=None if options.k is None else float(options.k),
         capture_limit_tokens=options.capture_limit_tokens or math.inf,
@@ -60,28 +53,13 @@ def controller(
     )
 
 
-def policy(options: LoopOptions) -> PolicySettings:
-    """When to act, as the options want it."""
-    applying = isinstance(options, RunOptions) and options.mode == "apply"
-    least = APPLIED_GAIN if applying else RECOMMENDED_GAIN
-    found = PolicySettings(
-        minimum_gain=least if options.minimum_gain is None else options.minimum_gain,
+def recommending(options: PolicyOptions, least_gain: float = RECOMMENDED_GAIN) -> PolicySettings:
+    """When another k is recommended; `least_gain` where no option says it."""
+    return PolicySettings(
+        minimum_gain=least_gain if options.minimum_gain is None else options.minimum_gain,
         minimum_drafts=options.minimum_drafts,
         cooldown_seconds=0.0,
         max_batch=options.max_num_seqs,
-    )
-    if isinstance(options, BacktestOptions):
-        return replace(found, cooldown_seconds=options.cooldown_seconds, interval_seconds=seconds_of(options.step))
-    if isinstance(options, RecommendOptions):
-        return found
-    target = None if options.tpot_target_ms is None else options.tpot_target_ms / 1e3
-    return replace(
-        found,
-        cooldown_seconds=options.cooldown_seconds,
-        tpot_target_seconds=target if options.objective == "tpot" else None,
-        exploration_budget=options.exploration_budget,
-        pressure_seconds=target,
-        interval_seconds=options.interval_seconds,
     )
 
 
@@ -102,8 +80,3 @@ def profile(options: ModelOptions) -> StepTable | None:
             f"the profile {options.profile} cannot be used: {why}. A profile is CSV with the columns batch, k, "
             "step_ms, or JSON as `controller calibrate` saves it."
         ) from error
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal; data goes to stdout, this does not."""
-    print(text, file=sys.stderr, flush=True)

@@ -192,9 +192,7 @@ class Meter:
                     verified[request_id][len(drafts[request_id])][tokens] += 1
         return emitted
 
-    def _verified_together(
-        self, drafts: dict[str, Any], sampled: list[int], outputs: dict[int, Any]
-    ) -> int | None:
+    def _verified_together(self, drafts: dict[str, Any], sampled: list[int], outputs: dict[int, Any]) -> int | None:
         """As `_verified`, without asking each request; None where they differ in more than what was accepted.
 
         They do not when they are all of one workload, have equally many drafts, and emit all that was sampled.

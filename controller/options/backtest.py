@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 
 from controller.options.base import Duration, Url, seconds_of
 from controller.options.fleet import FleetOptions
-from controller.options.server import AccessOptions, ModelOptions, PolicyOptions
+from controller.options.server import LoopOptions
 
 
-class BacktestOptions(FleetOptions, PolicyOptions, ModelOptions, AccessOptions):
+class BacktestOptions(FleetOptions, LoopOptions):
     """Replay what Prometheus holds of the past: what the loop would have decided, and what that would have brought."""
 
     prometheus_url: Url = Field(description="Address of a Prometheus API, without /api/v1.")

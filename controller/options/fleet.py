@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from controller.options.base import Options, Positive, Url
+from controller.options.base import Positive, Url
+from controller.options.server import AccessOptions
 
 _LABEL: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _STRING: Final = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
@@ -40,7 +41,7 @@ def matchers(match: str) -> str:
 Match = Annotated[str, AfterValidator(matchers), WithJsonSchema({"type": "string", "pattern": _PATTERN})]
 
 
-class FleetOptions(Options):
+class FleetOptions(AccessOptions):
     """Many servers, by what Prometheus (or Thanos, Mimir, VictoriaMetrics) holds of them."""
 
     prometheus_url: Url | None = Field(

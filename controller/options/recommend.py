@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from controller.options.base import Positive
 from controller.options.fleet import FleetOptions
-from controller.options.server import ModelOptions, PolicyOptions, ServerOptions
+from controller.options.server import LoopOptions, ServerOptions
 
 
 class Output(StrEnum):
@@ -19,7 +19,7 @@ class Output(StrEnum):
     CONFIG = "config"
 
 
-class RecommendOptions(FleetOptions, PolicyOptions, ModelOptions, ServerOptions):
+class RecommendOptions(FleetOptions, LoopOptions, ServerOptions):
     """Read one window of a server, of many, or two saved pages, and say what k should be."""
 
     source: tuple[Path, ...] = Field(

@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 from controller.options.base import Listen, Positive, Url
 from controller.options.fleet import GROUPS_MAX, FleetOptions
 from controller.options.rollout import RolloutOptions
-from controller.options.server import ModelOptions, PolicyOptions, ServerOptions
+from controller.options.server import LoopOptions, ServerOptions
 
 FLEET_INTERVAL_SECONDS: Final = 60.0
 """Between two passes over a fleet, unless told otherwise."""
 
 
-class WatchOptions(PolicyOptions, ModelOptions, ServerOptions):
+class WatchOptions(LoopOptions, ServerOptions):
     """What is watched, how its k is changed live, and when."""
 
     url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server; /metrics is added.")

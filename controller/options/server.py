@@ -61,3 +61,7 @@ class PolicyOptions(Options):
     max_num_seqs: int = Field(
         256, ge=1, le=65536, description="The server's --max-num-seqs: the largest batch of the schedule."
     )
+
+
+class LoopOptions(PolicyOptions, ModelOptions):
+    """What every verb that runs the loop is told of it."""
