@@ -13,7 +13,6 @@ from typing import Any
 from controller.engine import plugin
 
 K = 5
-ACCEPTED = 2
 STEPS = 2_000
 WARM_UP_STEPS = 200
 REQUESTS_MAX = 64
@@ -48,12 +47,14 @@ class Scheduler:
         request = SimpleNamespace(sampling_params=SimpleNamespace(extra_args={"workload": "chat"}), lora_request=None)
         self.requests = dict.fromkeys(ids, request)
         self.running = list(self.requests)
+        self.finished_req_ids: set[str] = set()
         self._new = [SimpleNamespace(req_id=each) for each in ids]
         self._drafts = dict.fromkeys(ids, [1] * K)
         self._tokens = dict.fromkeys(ids, 1 + K)
-        self._outputs = {0: SimpleNamespace(outputs=[Output(each, [1] * (1 + ACCEPTED)) for each in ids])}
+        sampled = [[1] * (1 + number % (1 + K)) for number in range(batch)]  # as many accept 0 as 1, 2 ... K
+        self._outputs = {0: SimpleNamespace(outputs=list(map(Output, ids, sampled)))}
         self.run = SimpleNamespace(
-            sampled_token_ids=[[1] * (1 + ACCEPTED) for _ in ids],
+            sampled_token_ids=sampled,
             req_id_to_index={request_id: index for index, request_id in enumerate(ids)},
         )
         self.draft_token_ids = SimpleNamespace(req_ids=ids, draft_token_ids=[[1] * K for _ in ids])

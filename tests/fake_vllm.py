@@ -98,7 +98,7 @@ class Scheduler:
         self.running: list[str] = []
         self.told: deque[tuple[Row, ...]] = deque()
         self.stats: list[Any] = []
-        self._finished: set[str] = set()
+        self.finished_req_ids: set[str] = set()
         self._seen: set[str] = set()
 
     def add(self, request_id: str, workload: Any = None, adapter: str | None = None) -> None:
@@ -115,7 +115,7 @@ class Scheduler:
             del self.requests[request_id]
             self.running.remove(request_id)
             self.forget(request_id)
-            self._finished.add(request_id)
+            self.finished_req_ids.add(request_id)
 
     def forget(self, request_id: str) -> None:
         """A request is preempted, or over: when it is planned again, it is told of as a new one."""
@@ -125,7 +125,7 @@ class Scheduler:
         """Plan the next step that was told."""
         rows = self.told.popleft() if self.told else ()
         scheduled = {row.request_id: row.prompt or 1 + row.drafts for row in rows}
-        finished, self._finished = self._finished, set()
+        finished, self.finished_req_ids = self.finished_req_ids, set()
         new = [request_id for request_id in scheduled if request_id not in self._seen]
         self._seen.update(new)
         return SimpleNamespace(
@@ -159,8 +159,9 @@ class Scheduler:
             reason = "error" if row.fails else None
             if row.stops_after is not None:
                 del tokens[row.stops_after :]
+                reason = reason or "stop"
+            if reason is not None:
                 self.finish([row.request_id])
-                reason = "stop"
             one = SimpleNamespace(request_id=row.request_id, new_token_ids=tokens, finish_reason=reason)
             emitted[row.client].outputs.append(one)
         self.stats.append(stats)

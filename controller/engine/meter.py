@@ -23,6 +23,8 @@ from .workloads import VARIABLE, as_label, configured, workload_of
 HOOK = "update_from_output"
 RELIED_ON = ("scheduler_output", "model_runner_output")
 """The method it stands in for, with the parameters that it relies on."""
+ENDED = "finished_req_ids"
+"""Requests that ended since the last step was planned."""
 IN_FLIGHT_MAX = 64
 """Steps planned and not done: 1, with asynchronous scheduling 2, with pipeline parallelism as many as stages."""
 TOGETHER_MIN = 16
@@ -36,6 +38,8 @@ def unmeasurable(scheduler: Any) -> str | None:
     method = getattr(scheduler, HOOK, None)
     if not callable(method):
         return f"Scheduler.{HOOK}"
+    if not hasattr(scheduler, ENDED):
+        return f"Scheduler.{ENDED}"
     parameters = inspect.signature(method).parameters
     by_position = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters.values())
     return None if by_position and tuple(parameters) == RELIED_ON else f"Scheduler.{HOOK}({', '.join(RELIED_ON)})"
@@ -177,7 +181,7 @@ class Meter:
         drafts, invalid = output.scheduled_spec_decode_tokens, output.num_invalid_spec_tokens
         if invalid:
             drafts = {each: tokens[: len(tokens) - invalid.get(each, 0)] for each, tokens in drafts.items()}
-        elif len(drafts) >= TOGETHER_MIN and len(drafts) == len(sampled):
+        elif len(drafts) >= TOGETHER_MIN and len(drafts) == len(sampled) and not self._scheduler.finished_req_ids:
             together = self._verified_together(drafts, sampled, outputs)
             if together is not None:
                 return together
@@ -195,20 +199,20 @@ class Meter:
     def _verified_together(self, drafts: dict[str, Any], sampled: list[int], outputs: dict[int, Any]) -> int | None:
         """As `_verified`, without asking each request; None where they differ in more than what was accepted.
 
-        They do not when they are all of one workload, have equally many drafts, and emit all that was sampled.
+        They do not when they are all of one workload and have equally many drafts. That each emitted what was sampled
+        is known by their number, since none has ended (but in a streaming session, whose stops end no request).
         """
-        counts, emitted = self._ledger.shared, sum(sampled)
-        if counts is None:
+        counts = self._ledger.shared
+        emitting = sum([len(each.outputs) for each in outputs.values()])
+        if counts is None or len(counts) > 255 or emitting != len(sampled):  # a byte holds no more tokens
             return None
         lengths = [*map(len, drafts.values())]
-        if lengths.count(lengths[0]) != len(lengths):
+        if lengths.count(lengths[0]) != len(lengths) or max(sampled) > lengths[0] + 1:
             return None
-        if sum([len(one.new_token_ids) for each in outputs.values() for one in each.outputs]) != emitted:
-            return None
-        of_length = counts[lengths[0]]
-        for tokens in {*sampled}:
-            of_length[tokens] += sampled.count(tokens)
-        return emitted
+        by_tokens, in_bytes = counts[lengths[0]], bytes(sampled)  # which are counted faster than a list
+        for tokens, known in enumerate(by_tokens):
+            by_tokens[tokens] = known + in_bytes.count(tokens)
+        return sum(sampled)
 
     def _stop(self, error: Exception) -> None:
         """Measure no more; what was counted is not told either, for it would no longer grow."""

@@ -19,6 +19,8 @@ from controller.plain import plain
 from controller.reason import Reason
 
 CHUNK_BYTES: Final = 64 * 1024
+CONNECTIONS: Final = 2
+"""At once: a store is asked for the next answer while one is on the way."""
 _HEADERS: Final = {
     "User-Agent": "adaptive-k",
     "Accept-Encoding": "identity",  # a small compressed page could unpack to any size
@@ -81,7 +83,7 @@ class Fetcher:
         self._peer = peer
         self._ca_file = ca_file
         self._pools = pools or DeadlinePools(
-            num_pools=1, maxsize=1, cert_reqs="CERT_REQUIRED", ca_certs=str(ca_file or certifi.where())
+            num_pools=1, maxsize=CONNECTIONS, cert_reqs="CERT_REQUIRED", ca_certs=str(ca_file or certifi.where())
         )
 
     def get(self, url: str, accept: str) -> str:

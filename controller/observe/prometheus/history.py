@@ -1,7 +1,7 @@
 """What a store of metrics holds of the servers that match, over a span of time: a few queries, however many servers."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +30,8 @@ _QUERIES: Final = (
     *(tuple(_SINGLE[start : start + _TOGETHER]) for start in range(0, len(_SINGLE), _TOGETHER)),
 )
 """Five queries, whatever the fleet's size, each with an answer that is held in memory alone."""
+_AHEAD: Final = 2
+"""So many are under way at once: one would leave the store idle while its answer is on the way."""
 _NOT_IDENTITY: Final = frozenset({"__name__", "model_name", "engine", "position"})
 
 
@@ -80,18 +82,19 @@ class History:
         return Span(joined.tracks(), partial, queries, size, joined.nameless)
 
     def _answers(self, since: float, until: float) -> Iterator[Answer]:
-        """The answer to each query; while one is read, the store works on the next, and on no other."""
+        """The answer to each query; while one is read, the store works on the next ones, few at a time."""
         asked = deque((names, since, until) for names in _QUERIES)
-        coming: Callable[[], str] | None = begun(lambda: self._fetched(asked))
-        while coming is not None:
-            fetched = coming()
-            coming = begun(lambda: self._fetched(asked)) if asked else None
+        coming = deque(begun(lambda: self._fetched(asked)) for _ in range(_AHEAD))
+        while coming:
             try:
+                fetched = coming.popleft()()
+                if asked:
+                    coming.append(begun(lambda: self._fetched(asked)))
                 answer = self._client.read(fetched)
             except ObserveError:
-                if coming is not None:  # whoever asks again finds nobody asking
+                for each in coming:  # whoever asks again finds nobody asking
                     with suppress(ObserveError):
-                        coming()
+                        each()
                 raise
             yield answer
 

@@ -405,7 +405,7 @@ def test_steps_that_were_planned_and_never_done_are_not_kept() -> None:
 
 def no_ids(served: Served, output: Any) -> None:
     """The next step is planned with ended requests that have no ids."""
-    served.scheduler._finished = [["no id"]]
+    served.scheduler.finished_req_ids = [["no id"]]
     served.scheduler.told.appendleft(())
     served.scheduler.schedule()
 
