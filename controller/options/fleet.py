@@ -13,7 +13,6 @@ _LABEL: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _STRING: Final = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
 _MATCHER: Final = rf"\s*{_LABEL}\s*(?:=~|!~|!=|=)\s*(?:{_STRING})\s*"
 _MATCHERS: Final = re.compile(rf"(?:{_MATCHER}(?:,{_MATCHER})*,?\s*)?")
-GROUPS_MAX: Final = 200
 # the schema says nearly as much as the validator, to those who check values before there is a command to ask
 _PATTERN: Final = rf"^\s*\{{?({_MATCHER}(,{_MATCHER})*,?\s*)?\}}?\s*$"
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, model_validator
 
 from controller.options.base import Listen, Positive, Url
-from controller.options.fleet import GROUPS_MAX, FleetOptions
+from controller.options.fleet import FleetOptions
 from controller.options.rollout import RolloutOptions
 from controller.options.server import LoopOptions, ServerOptions
 
@@ -79,7 +79,7 @@ class RunOptions(RolloutOptions, FleetOptions, WatchOptions):
     """Watch a server, or many, for ever, log every decision and export it."""
 
     groups_max: int = Field(
-        GROUPS_MAX,
+        200,
         ge=1,
         le=100_000,
         description="Most groups that are told apart, and exported; those with the fewest servers are left out.",
