@@ -151,6 +151,7 @@ def live_server(
     more_plugins: Sequence[str] = (),
     more_paths: Sequence[Path] = (),
     more_environment: Mapping[str, str] | None = None,
+    more_arguments: Sequence[str] = (),
 ) -> Iterator[Live]:
     """A server with the plugin from a read-only folder and a token for it.
 
@@ -164,6 +165,7 @@ def live_server(
         more_plugins: Plugins beside ours, by name.
         more_paths: Where they, and what else vLLM imports, lie.
         more_environment: What they read.
+        more_arguments: Of `vllm serve`; of one that is given twice the last counts.
     """
     token_file = folder / "tokens"
     token_file.write_text(f"{TOKEN}\n", "utf-8")
@@ -178,7 +180,7 @@ def live_server(
         target,
         config,
         api_servers=api_servers,
-        extra_arguments=[f"--api-key={api_key}"] if api_key else [],
+        extra_arguments=[*([f"--api-key={api_key}"] if api_key else []), *more_arguments],
         extra_environment=environment,
     ) as url:
         yield Live(url, token_file, TOKEN)
