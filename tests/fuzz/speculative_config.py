@@ -14,6 +14,7 @@ from controller.act.rollout.speculative_config import (
     with_schedule,
 )
 from controller.decide.decision import Schedule
+from fuzz.holding import fits
 
 SCHEDULES: Final[tuple[Schedule, ...]] = (((1, 64, 0),), ((1, 8, 5), (9, 64, 2)), ((1, 4, 7),))
 
@@ -27,7 +28,8 @@ def check(data: bytes) -> None:
         method_of(text)
         scheduled = has_schedule(text)
         edited = with_schedule(text, schedule)
-    except ConfigError:
+    except ConfigError as error:
+        fits(str(error))
         return
     assert len(text) <= LIMIT_CHARACTERS
     before, after = _members(text), _members(edited)

@@ -8,17 +8,21 @@ from typing import Any, Final
 from fakes import ManualClock
 
 from controller.act.rollout.api import KubernetesApi
+from controller.act.rollout.guards import wanted_text
 from controller.act.rollout.place import find_place
 from controller.act.rollout.record import read_record
 from controller.act.rollout.result import RolloutStop
 from controller.act.rollout.settings import RolloutSettings
-from controller.act.rollout.speculative_config import ConfigError, with_schedule
 from controller.act.rollout.target import Target
 from controller.act.rollout.workload import Kind, other_manager, progress, refuse_unfit
+from controller.decide.decision import Action, Decision
+from controller.reason import Reason
 from fuzz.edits import edited, edits
 from fuzz.holding import fits
 
 SETTINGS: Final = RolloutSettings(namespace="default", kind=Kind.DEPLOYMENT, name="vllm", identity="pod")
+
+CHANGE: Final = Decision(Action.CHANGE, Reason.FASTER_K, "k=3 is faster.", k=3, schedule=((1, 64, 3),))
 
 
 class Answering(KubernetesApi):
@@ -45,13 +49,10 @@ def check(data: bytes) -> None:
         read_record(workload)
         other_manager(workload, "adaptive-k")
         fits(progress(workload).sentence)
-        place = find_place(workload, None, None)
-        with_schedule(place.text, ((1, 64, 3),))
+        wanted_text(find_place(workload, None, None), CHANGE, SETTINGS)
         refuse_unfit(workload, 600.0, 1800.0)
     except RolloutStop as stop:
         fits(stop.sentence)
-    except ConfigError:
-        pass
 
 
 @cache

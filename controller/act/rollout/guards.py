@@ -45,7 +45,7 @@ def wanted_text(place: Place, decision: Decision, settings: RolloutSettings) -> 
     except ConfigError as error:
         raise RolloutStop(
             RolloutOutcome.BAD_CONFIG,
-            f"The speculative config of container {place.container} ({place.pointer}) cannot be edited: {error}",
+            f"The speculative config of container {place.address} cannot be edited: {error}",
         ) from error
 
 

@@ -19,6 +19,8 @@ _KUBERNETES_REFERENCE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _SHELL_REFERENCE: Final = re.compile(r'"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))"')
 _MENTION: Final = re.compile(r"(?<![\w-])(?:--speculative[-_]config|-sc)(?![\w-])")
 _PARALLEL: Final = ("--data-parallel-size", "--data_parallel_size", "-dp")
+_NAMED_MAX: Final = 5
+"""Containers and places that a sentence names; of more it gives the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Place:
         """The config itself."""
         return self.whole[self.start : self.end]
 
+    @property
+    def address(self) -> str:
+        """Where it stands, for a sentence."""
+        return f"{plain(self.container)} ({self.pointer})"
+
     def with_text(self, text: str) -> str:
         """The whole string with another config in its place."""
         return self.whole[: self.start] + text + self.whole[self.end :]
@@ -71,18 +78,17 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
     ]
     chosen = [(at, each) for at, each in containers if container in (None, each["name"])]
     if not chosen:
-        names = ", ".join(plain(each["name"]) for _, each in containers)
+        names = _listed([plain(each["name"]) for _, each in containers])
         raise RolloutStop(
             RolloutOutcome.NO_ARGUMENT,
             f"The workload has no container named {container}; it has {names}: name vLLM's.",
         )
     found = [place for at, each in chosen for place in _in_container(at, each, variable)]
     if len(found) > 1:
-        where = ", ".join(f"{place.container} ({place.pointer})" for place in found)
         raise RolloutStop(
             RolloutOutcome.AMBIGUOUS,
-            f"The speculative config stands in {len(found)} places: {where}. Name vLLM's container, and give the "
-            "config once.",
+            f"The speculative config stands in {len(found)} places: {_listed([place.address for place in found])}. "
+            "Name vLLM's container, and give the config once.",
         )
     if not found:
         what = f"variable {variable}" if variable else "argument --speculative-config"
@@ -93,6 +99,11 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
             "holds it.",
         )
     return found[0]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED_MAX
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _in_container(at: str, container: dict[str, Any], variable: str | None) -> Iterator[Place]:
@@ -134,8 +145,8 @@ def _variable(at: str, container: dict[str, Any], name: str, *, parallel: bool) 
         if "valueFrom" in each:
             raise RolloutStop(
                 RolloutOutcome.NOT_POSSIBLE,
-                f"The variable {name} of container {plain(container['name'])} comes from elsewhere (valueFrom): give "
-                "its value in the workload itself.",
+                f"The variable {plain(name)} of container {plain(container['name'])} comes from elsewhere (valueFrom): "
+                "give its value in the workload itself.",
             )
         whole = each.get("value", "")
         yield Place(container["name"], at, f"{at}/env/{position}/value", whole, 0, len(whole), parallel)
@@ -181,7 +192,7 @@ def _quoted(
     if reference:
         name = reference[1] or reference[2]
         if re.search(rf"(?<!\w){name}=", script):
-            raise _unsure(container, f"the script sets {name} itself")
+            raise _unsure(container, f"the script sets {plain(name)} itself")
         yield from _variable(at, container, name, parallel=parallel)
     elif len(text) > 1 and text[0] == text[-1] == "'" and text.count("'") == 2:
         yield Place(container["name"], at, pointer, script, value.start + 1, value.end - 1, parallel)

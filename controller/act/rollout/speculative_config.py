@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.decide.decision import Schedule
+from controller.plain import plain
 
 K: Final = "num_speculative_tokens"
 SCHEDULE: Final = "num_speculative_tokens_per_batch_size"
@@ -128,7 +129,7 @@ def _members(text: str) -> tuple[_Member, ...]:
     members = tuple(_scan(text))
     keys = [each.key for each in members]
     if twice := {key for key in keys if keys.count(key) > 1}:
-        raise ConfigError(f"it has {min(twice)!r} twice: remove one.")
+        raise ConfigError(f"it has '{plain(min(twice))}' twice: remove one.")
     return members
 
 

@@ -36,6 +36,16 @@ def refusal(now: float, record: Record = RECORD, settings: RolloutSettings = SET
     return None
 
 
+def test_a_config_that_cannot_be_edited_is_told_with_its_place_on_one_line() -> None:
+    """The container's name is the cluster's word, and the config's keys are anybody's."""
+    odd = deployment(container(r'{"a\nb": 1, "a\nb": 2, "method": "eagle"}') | {"name": "x\x1b[31m"})
+    with pytest.raises(RolloutStop) as caught:
+        wanted_text(find_place(odd, None, None), CHANGE, SETTINGS)
+    assert caught.value.sentence.isprintable()
+    assert r"container x\x1b[31m (/spec/" in caught.value.sentence
+    assert r"it has 'a\nb' twice" in caught.value.sentence
+
+
 @given(st.integers(0, 4), st.floats(-1e6, 1e9))
 def test_the_interval_is_four_times_as_long_after_each_setback(setbacks: int, elapsed: float) -> None:
     """And a clock that was set back counts as no time at all."""

@@ -81,6 +81,15 @@ def test_the_named_container_is_the_one() -> None:
     assert refused(*two, container="c").outcome is RolloutOutcome.NO_ARGUMENT
 
 
+def test_names_are_listed_on_one_line_and_not_without_end() -> None:
+    """An API server checks them, and what stands in its place may not."""
+    many = tuple({"name": f"{number}\n\x1b[31m", "args": ["-sc", "1"]} for number in range(40))
+    for stop in (refused(*many), refused(*many, container="c")):
+        assert stop.sentence.isprintable()
+        assert r"4\n\x1b[31m" in stop.sentence
+        assert " and 35 more" in stop.sentence
+
+
 REFUSED: dict[str, tuple[dict[str, Any], RolloutOutcome, str]] = {
     "no argument": ({"args": ["--port", "80"]}, RolloutOutcome.NO_ARGUMENT, "--speculative-config"),
     "nothing at all": ({}, RolloutOutcome.NO_ARGUMENT, "as one JSON argument"),
