@@ -9,7 +9,7 @@ from controller.model.acceptance import Acceptance, estimate, estimates
 from controller.model.composition import Portion, composition
 from controller.model.drafter import Drafting
 from controller.model.economics import Market
-from controller.model.evidence import AcceptanceEvidence, counts_of, exact_counts_of, observed
+from controller.model.evidence import AcceptanceEvidence, asked_at_least, counts_of, exact_counts_of, observed
 from controller.model.step_table import StepTable
 from controller.model.step_time import StepTime, fit
 from controller.model.target import Target
@@ -28,13 +28,10 @@ def learn(known: Learnt, sight: Sight) -> Learnt:
         evidence = observed(known.evidence, counts_of(window, drafting, sight.now.k))
         table = known.table.with_window(window)
     else:
-        k_max, decoded = window.k_max or 0, window.request_steps
-        counts = exact_counts_of(measured.workloads, measured.steps, drafting, k_max, decoded)
+        asked, decoded = asked_at_least(measured.steps, window.k_max or 1), window.request_steps
+        counts = exact_counts_of(measured.workloads, asked, drafting, decoded)
         evidence = observed(known.evidence, counts)
-        fresh = [
-            (each.name, exact_counts_of((each,), measured.steps, drafting, k_max, decoded))
-            for each in measured.workloads
-        ]
+        fresh = [(each.name, exact_counts_of((each,), asked, drafting, decoded)) for each in measured.workloads]
         known = replace(known, workloads=_workloads(known, fresh, evidence.drafts - counts.drafts))
         table = _with_steps(known.table, sight, counts) if measured.steps else known.table.with_window(window)
     if window.drafts <= 0 and window.request_steps > 0:

@@ -69,7 +69,9 @@ def overlaid(home: Schedule, ranges: Iterable[tuple[int, int, int]], max_batch: 
     for low, high, k in ranges:
         top = min(high, max_batch)
         ks[low - 1 : top] = [k] * (top - low + 1)
-    return merged((batch, batch, k) for batch, k in enumerate(ks, 1))
+    steps = [batch for batch in range(1, max_batch) if ks[batch] != ks[batch - 1]]  # where another k begins
+    ends = [*steps, max_batch]
+    return tuple((low + 1, high, ks[low]) for low, high in zip([0, *steps], ends, strict=True))
 
 
 def k_at(schedule: Schedule, batch: int) -> int | None:

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 FIRST_LOGIT_SPREAD: Final = 1.5
 """Prior of the first position: acceptance .5, and 5% to 95% within its 90% bounds."""
 _NEWTON_STEPS: Final = 12
+_LONGEST_STEP: Final = 2.0
 _ENOUGH: Final = 1e-4
 """The search ends when the largest step of a logit is smaller; Newton's next step would be its square."""
 _Z90: Final = 1.6448536269514722
@@ -104,7 +105,7 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
         curvature[searched] = prior_precision + (risk * hazard * (1 - hazard))[:, :, None] * np.eye(positions)
         slope = accepted[searched] - risk * hazard - at @ prior_precision + expected
         step = np.linalg.solve(curvature[searched], slope[:, :, None])[:, :, 0]
-        logits[searched] = at + np.clip(step, -2.0, 2.0)
+        logits[searched] = at + np.minimum(np.maximum(step, -_LONGEST_STEP), _LONGEST_STEP)
         searched = searched[np.abs(step).max(axis=1) >= _ENOUGH]
         if not searched.size:
             break

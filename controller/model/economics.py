@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,65 +108,52 @@ class Market:
             reference_k: What is compared with, the same for all batches or one for each.
         """
         references = [reference_k] * len(batches) if isinstance(reference_k, int | float) else list(reference_k)
-        kinds = sorted(set(references))
-        priced = [
-            self._priced([b for b, k in zip(batches, references, strict=True) if k == kind], kind) for kind in kinds
-        ]
-        if len(priced) == 1:
-            return priced[0]
-        groups = np.concatenate([[row for row, k in enumerate(references) if k == kind] for kind in kinds])
-        order = np.argsort(groups)
-        places = [(each, row) for each in priced for row in range(len(each.batches))]
-
-        def deviation_at(row: int) -> Floats:
-            part, own_row = places[order[row]]
-            found: Floats = part.deviation_at(own_row)
-            return found
-
-        return Prices(
-            market=self,
-            tokens=priced[0].tokens,
-            deviation_at=deviation_at,
-            **{name: np.concatenate([getattr(each, name) for each in priced])[order] for name in _BY_BATCH},
-        )
-
-    def _priced(self, batches: Sequence[float], reference_k: float) -> "Prices":
-        tokens, by_batch, deviation_at = self._rows((self.acceptance,), batches, reference_k)
-        return Prices(market=self, tokens=tokens[0], deviation_at=deviation_at, **by_batch)
+        return Prices(market=self, **self._rows((self.acceptance,), batches, references))
 
     def gains_alone(self, acceptances: Sequence[Acceptance], batch: float, reference_k: float) -> "Gains":
         """A row for each acceptance: the gains at a batch if it were that of all traffic; only our coverage stays."""
-        _, by_row, _ = self._rows(acceptances, [batch] * len(acceptances), reference_k)
-        return Gains(by_row["log_gain"], by_row["gain_deviation"])
+        rows = self._rows(acceptances, [batch] * len(acceptances), [reference_k] * len(acceptances))
+        return Gains(rows["log_gain"], rows["gain_deviation"])
 
     def _rows(
-        self, acceptances: Sequence[Acceptance], batches: Sequence[float], reference_k: float
-    ) -> tuple[Floats, dict[str, Floats], Callable[[int], Floats]]:
-        """Tokens by acceptance and k, and what `Prices` holds by batch: one acceptance for all batches, or for each."""
-        with_reference = np.append(np.arange(self.k_max + 1.0), reference_k)  # the last one
-        tokens, slopes = self._tokens(with_reference, acceptances)
-        drafts, drafting = self._drafted_at(with_reference)
-        steps = self.step_time.grid(batches, drafts, drafting, self.prompt_per_token * tokens)
-        log_seconds = _rising(steps.log_seconds[:, :-1], steps.measured[:, :-1])
-        below = min(int(reference_k), self.k_max - 1)
-        part = reference_k - below  # between two whole k, ln t is taken as linear
-        reference_log_seconds = (1 - part) * log_seconds[:, below] + part * log_seconds[:, below + 1]
-        token_variance = _token_variance(slopes - slopes[:, -1:], acceptances)
+        self, acceptances: Sequence[Acceptance], batches: Sequence[float], references: Sequence[float]
+    ) -> dict[str, Any]:
+        """What `Prices` holds, for one acceptance at all batches, or for one at each with a single reference."""
+        width = self.k_max + 1
+        kinds = sorted(set(references))
+        kind = np.array([kinds.index(each) for each in references])
+        own = np.arange(len(batches)) if len(acceptances) > 1 else np.zeros(len(batches), int)
+        ks = np.concatenate([np.arange(float(width)), kinds])  # the references last
+        tokens, slopes = self._tokens(ks, acceptances)
+        drafts, drafting = self._drafted_at(ks)
+        steps = self.step_time.grid(batches, drafts, drafting, self.prompt_per_token * tokens, width + kind)
+        log_seconds = _rising(steps.log_seconds[:, :width], steps.measured[:, :width])
+        every = np.arange(len(batches))
+        below = np.minimum(np.array(references, int), self.k_max - 1)
+        part = references - below  # between two whole k, ln t is taken as linear
+        reference_log_seconds = (1 - part) * log_seconds[every, below] + part * log_seconds[every, below + 1]
+        reference_tokens = tokens[own, width + kind]
+        covariance = np.array([each.logit_covariance for each in acceptances])
+        contrasts = slopes[:, None, :width] - slopes[:, width:, None]
+        token_variance = _quadratic(contrasts, covariance[:, None])[own, kind]
 
         def deviation_at(row: int) -> Floats:
-            own = slice(row, row + 1) if len(acceptances) > 1 else slice(None)
-            variance = steps.variance_at(row) + _token_variance(slopes[own], acceptances[own])[0]
-            return np.asarray(np.sqrt(variance)[:-1], float)
+            mine = own[row]
+            variance = steps.variance_at(row)[:width] + _quadratic(slopes[mine, :width], covariance[mine])
+            return np.asarray(np.sqrt(variance), float)
 
-        by_batch = {
+        return {
             "batches": np.asarray(batches, float),
-            "reference_tokens": np.broadcast_to(tokens[:, -1], len(batches)),
+            "tokens": tokens[0, :width],
+            "reference_tokens": reference_tokens,
             "log_seconds": log_seconds,
             "reference_log_seconds": reference_log_seconds,
-            "log_gain": np.log(tokens[:, :-1] / tokens[:, -1:]) - log_seconds + reference_log_seconds[:, None],
-            "gain_deviation": np.sqrt((steps.contrast_variance + token_variance)[:, :-1]),
+            "log_gain": np.log(tokens[own, :width] / reference_tokens[:, None])
+            - log_seconds
+            + reference_log_seconds[:, None],
+            "gain_deviation": np.sqrt(steps.contrast_variance[:, :width] + token_variance),
+            "deviation_at": deviation_at,
         }
-        return tokens[:, :-1], by_batch, deviation_at
 
     def _drafted_at(self, ks: Floats) -> tuple[Floats, Floats]:
         """Mean drafts per request-step at each k, and the share of request-steps that draft."""
@@ -190,7 +177,7 @@ class Market:
 
     def _asked(self, ks: Floats) -> Floats:
         """Shape (k, position): the share of request-steps at k that ask for a draft there."""
-        return np.asarray(np.clip(ks[:, None] - np.arange(self.k_max), 0.0, 1.0), float)
+        return np.asarray(np.minimum(np.maximum(ks[:, None] - np.arange(self.k_max), 0.0), 1.0), float)
 
     def _drafted(self) -> Floats:
         """By position: P(drafted | something is drafted, and enough is asked for).
@@ -208,9 +195,8 @@ class Market:
         return np.asarray(high**positions, float)
 
 
-def _token_variance(slopes: Floats, acceptances: Sequence[Acceptance]) -> Floats:
-    """Variance of ln E(k), shape (acceptance, k), from its slopes by the logits."""
-    covariance = np.array([each.logit_covariance for each in acceptances])
+def _quadratic(slopes: Floats, covariance: Floats) -> Floats:
+    """The variance of what has these slopes, shape (..., variable), by variables of this covariance."""
     return np.asarray(((slopes @ covariance) * slopes).sum(axis=-1), float)
 
 
@@ -219,15 +205,10 @@ def _rising(log_seconds: Floats, measured: Bools) -> Floats:
 
     It was, on an H100 with few captured CUDA graphs: 37 ms at k=2 and a batch of 32, 12 at k=3.
     """
-    found = log_seconds.copy()
-    for k in range(1, found.shape[1]):
-        found[:, k] = np.where(measured[:, k], found[:, k], np.maximum(found[:, k - 1], found[:, k]))
-    return found
-
-
-_BY_BATCH: Final = (
-    "batches", "reference_tokens", "log_seconds", "reference_log_seconds", "log_gain", "gain_deviation",
-)  # fmt: skip
+    found, modelled = log_seconds.T.copy(), ~measured.T
+    for k in range(1, len(found)):
+        np.maximum(found[k - 1], found[k], out=found[k], where=modelled[k])
+    return found.T
 
 
 @dataclass(frozen=True, slots=True)

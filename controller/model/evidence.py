@@ -164,12 +164,16 @@ def counts_of(window: Window, drafting: Drafting, asked_k: float | None) -> Acce
     )
 
 
+def asked_at_least(steps: Sequence[StepCounts], k_max: int) -> tuple[float, ...]:
+    """Request-steps that were asked for at least k drafts, by k from 0 to k_max; all of them for 0."""
+    asked = [0.0] * (k_max + 1)
+    for each in steps:
+        asked[min(each.k, k_max)] += each.request_steps
+    return tuple(accumulate(reversed(asked)))[::-1]
+
+
 def exact_counts_of(
-    workloads: Sequence[WorkloadCounts],
-    steps: Sequence[StepCounts],
-    drafting: Drafting,
-    k_max: int,
-    request_steps: float,
+    workloads: Sequence[WorkloadCounts], asked: Sequence[float], drafting: Drafting, request_steps: float
 ) -> AcceptanceEvidence:
     """What the plugin counted in one window, of one workload or of several together.
 
@@ -178,25 +182,21 @@ def exact_counts_of(
 
     Args:
         workloads: Verified drafts.
-        steps: Decode steps by k.
+        asked: See `asked_at_least`; up to k_max, of at least 1.
         drafting: Whether the method drafts fewer than k by nature.
-        k_max: Positions.
         request_steps: All request-steps of the window, those beside prompts included.
     """
     drafts = sum(each.drafts for each in workloads)
     drafted, judged, accepted = (
-        _summed(k_max, [getattr(each, part) for each in workloads]) for part in ("drafted", "judged", "accepted")
+        _summed(len(asked) - 1, [getattr(each, part) for each in workloads])
+        for part in ("drafted", "judged", "accepted")
     )
-    asked_by_position = [
-        sum(each.request_steps for each in steps if each.k >= position) for position in range(1, k_max + 1)
-    ]
-    asked = asked_by_position[0]
+    decoded, drafting_asked = asked[:2]
     if drafting is Drafting.VARIABLE:
         reached = (drafts, *accepted[:-1])
-        shares = [each / asked if asked > 0 else 1.0 for each in asked_by_position]
+        shares = [each / drafting_asked if drafting_asked > 0 else 1.0 for each in asked[1:]]
         judged = tuple(max(hits, before * share) for hits, before, share in zip(accepted, reached, shares, strict=True))
-    decoded = sum(each.request_steps for each in steps)
-    asked_steps = request_steps * asked / decoded if decoded > 0 else request_steps
+    asked_steps = request_steps * drafting_asked / decoded if decoded > 0 else request_steps
     return AcceptanceEvidence(
         at_risk=judged,
         accepted=accepted,

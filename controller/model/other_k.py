@@ -72,14 +72,14 @@ def renewal(survival: ArrayLike, seen_k: int, ks: ArrayLike, persistence: float)
     [1.112, 1.053, 1.0]
     """
     seen = np.asarray(survival, float)
-    first = np.clip(seen[..., :1], _TINY, 1 - _TINY)
+    first = np.minimum(np.maximum(seen[..., :1], _TINY), 1 - _TINY)
     whole = np.minimum(seen[..., seen_k - 1 : seen_k], 1 - _TINY)
     # (1 - whole) r + whole e = first, with e = r c / (1 - r + r c): a quadratic in r, solved without cancellation
     odds = math.expm1(persistence)
     square, linear = (1 - whole) * odds, 1 + (whole - first) * odds
     rejected = 2 * first / (linear + np.sqrt(linear * linear + 4 * square * first))
     easy = _easier(rejected, persistence)
-    after = np.clip(np.asarray(ks, float), 1, seen.shape[-1]) - 1
+    after = np.minimum(np.maximum(np.asarray(ks, float), 1.0), seen.shape[-1]) - 1
     below = after.astype(int)
     part = after - below  # between two whole k the survival is taken as linear
     onward = ((1 - part) * seen[..., below] + part * seen[..., np.minimum(below + 1, seen.shape[-1] - 1)]) / first

@@ -87,8 +87,10 @@ class StepTable:
         if fresh.weight <= 0:
             return self
         key = _cell_key(fresh)
-        same = [cell for cell in self.cells if _cell_key(cell) == key]
-        others = (cell for cell in self.cells if _cell_key(cell) != key)
+        same: list[Cell] = []
+        others: list[Cell] = []
+        for cell in self.cells:
+            (same if _cell_key(cell) == key else others).append(cell)
         cells = (*others, reduce(_merged, (*same, fresh)))[-CELLS_MAX:]
         if not same:
             return replace(self, cells=cells)

@@ -29,6 +29,7 @@ from controller.model.target import DENSE, Target
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 FIXED_SECONDS: Final = LogNormal(0.012, 2.0)
 CORNER: Final = LogNormal(1.25, 0.5)
@@ -80,7 +81,7 @@ class StepGrid:
 
     Attributes:
         log_seconds: Posterior mean of ln t.
-        contrast_variance: Posterior variance of ln(t(k) / t(last k)): what both share cancels.
+        contrast_variance: Posterior variance of ln(t(k) / t(compared k)): what both share cancels.
         measured: Whether a cell lies within 1.5x of the batch, at the same drafts per request-step.
         variance_at: Posterior variance of ln t itself at every k of one row, worked out when it is asked for.
     """
@@ -139,25 +140,35 @@ class StepTime:
         self._factor: Floats = np.concatenate([whitener.T, gain], axis=1)
 
     def grid(
-        self, batches: Sequence[float] | Floats, drafts: Floats, drafting: Floats, prompt: Floats | float = 0.0
+        self,
+        batches: Sequence[float] | Floats,
+        drafts: Floats,
+        drafting: Floats,
+        prompt: Floats | float = 0.0,
+        compared: Sequence[int] | Ints = (-1,),
     ) -> StepGrid:
         """Predictions for each batch at each (drafts per request-step, share that drafts).
 
-        `prompt` is the prompt tokens per step and decoding request, by k.
+        Args:
+            batches: Decoding requests.
+            drafts: Drafts per request-step, by k.
+            drafting: Share of request-steps that draft, by k.
+            prompt: Prompt tokens per step and decoding request, by k.
+            compared: Which k the contrasts are with, by its place: one for all batches or one for each.
         """
         near, nearby, curve, slopes = self._at(batches, drafts, drafting, prompt)
         shared = self.target.discrepancy**2
-
-        def variance_at(row: int) -> Floats:
-            found: Floats = self._variance(shared, near[row : row + 1], nearby, slopes[row : row + 1])[0]
-            return found
-
-        apart = 2 * shared * (1 - np.exp(-np.abs(drafts - drafts[-1]) / DRAFT_REACH))
+        told, untold = self._told(near, nearby, slopes)
+        each, place = np.arange(len(near)), np.resize(compared, len(near))
+        apart = 2 * shared * (1 - _nearness(drafts[place], drafts, DRAFT_REACH))
+        alike = (near >= shared * _SAME_BATCH).astype(float) @ (nearby >= _SAME_DRAFTS).astype(float).T
         return StepGrid(
             log_seconds=curve + (near * self._weights) @ nearby.T,
-            contrast_variance=self._variance(apart, near, nearby - nearby[-1], slopes - slopes[:, -1:]),
-            measured=np.asarray(((near >= shared * _SAME_BATCH)[:, None, :] & (nearby >= _SAME_DRAFTS)).any(axis=2)),
-            variance_at=variance_at,
+            contrast_variance=self._variance(
+                apart, told - told[each, place][:, None], untold - untold[each, place][:, None]
+            ),
+            measured=np.asarray(alike > 0),
+            variance_at=lambda row: self._variance(shared, told[row], untold[row]),
         )
 
     @property
@@ -178,25 +189,30 @@ class StepTime:
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Covariance with the cells as a product (batch, cell) x (k, cell), and for every batch and k the curve."""
         batch = np.asarray(batches, float)
-        shape = (len(batch), len(drafts))
         near = self.target.discrepancy**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
         nearby = _nearness(drafts, self._drafts, DRAFT_REACH)
-        columns = (batch[:, None], drafts, drafting, batch[:, None] * prompt)
-        flat = [np.broadcast_to(each, shape).ravel() for each in columns]
+        points = np.empty((4, len(batch), len(drafts)))
+        for row, each in zip(points, (batch[:, None], drafts, drafting, batch[:, None] * prompt), strict=True):
+            row[:] = each
+        flat = points.reshape(4, -1)
         curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], flat[3], self._capture_limit), self._mode)
-        return near, nearby, curve.reshape(shape), slopes.reshape(*shape, -1)
+        return near, nearby, curve.reshape(points.shape[1:]), slopes.reshape(*points.shape[1:], -1)
 
-    def _variance(self, discrepancy: float | Floats, near: Floats, nearby: Floats, slopes: Floats) -> Floats:
-        """What neither the cells nor the parameters tell, for covariances `near` x `nearby` with the cells.
+    def _told(self, near: Floats, nearby: Floats, slopes: Floats) -> tuple[Floats, Floats]:
+        """By batch and k what the cells tell, and the slopes that they leave to the parameters.
 
-        One product serves both: the covariance is separable in batch and k, so it is never written out.
+        Linear in the point, so that of a contrast it is the difference. One product serves both: the covariance
+        `near` x `nearby` with the cells is separable in batch and k, so it is never written out.
         """
         ks, cells = nearby.shape
         spread = (nearby[:, :, None] * self._factor).transpose(1, 0, 2).reshape(cells, -1)
         told = (near @ spread).reshape(len(near), ks, -1)
-        by_cells, free = told[..., :cells], slopes - told[..., cells:]
-        known = np.einsum("bkc,bkc->bk", by_cells, by_cells)
-        parameters = np.einsum("bki,bki->bk", free @ self._covariance, free)
+        return told[..., :cells], slopes - told[..., cells:]
+
+    def _variance(self, discrepancy: float | Floats, told: Floats, untold: Floats) -> Floats:
+        """What neither the cells nor the parameters tell; see `_told`."""
+        known = np.einsum("...c,...c->...", told, told)
+        parameters = np.einsum("...i,...i->...", untold @ self._covariance, untold)
         return np.asarray(np.maximum(0.0, discrepancy - known) + parameters, float)
 
 
@@ -215,21 +231,24 @@ def _shares(drafter: Drafter, target: Target) -> tuple[LogNormal, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What the curve needs of each point, and never changes while its parameters are searched for."""
+    """What the curve needs of each point, and never changes while its parameters are searched for.
+
+    `shared` has what o, d, b, x and s are multiplied with, in the order of `PARAMETERS`: shape (5, points).
+    """
 
     log_batch: Floats
-    batch: Floats
     drafts: Floats
-    drafting: Floats
     prompt: Floats
     tokens: Floats
-    beyond: Floats
+    shared: Floats
 
     @staticmethod
     def of(batch: Floats, drafts: Floats, drafting: Floats, prompt: Floats, capture_limit_tokens: float) -> "_Inputs":
         tokens = batch * (1 + drafts)
-        beyond = (tokens > capture_limit_tokens).astype(float)
-        return _Inputs(np.log(batch), batch, drafts, drafting, prompt, tokens, beyond)
+        beyond = tokens > capture_limit_tokens
+        return _Inputs(
+            np.log(batch), drafts, prompt, tokens, np.array((drafting, drafts, batch, beyond, drafting * batch))
+        )
 
 
 def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
@@ -237,7 +256,7 @@ def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
 
     For a cost that is a sum, the derivative by the logarithm of a factor is that factor's share of the cost.
     """
-    corner, weight, overhead, per_draft, kv, cliff, rejection, prompt, experts, picked = np.exp(mode[2:]).tolist()
+    corner, weight, *_, prompt, experts, picked = (factors := np.exp(mode[2:])).tolist()
     extra = weight * points.drafts
     log_ratio = points.log_batch + np.log1p(extra) - mode[1]
     power = np.exp(corner * log_ratio)
@@ -248,11 +267,7 @@ def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
     slopes[1] = -by_tokens
     slopes[2] = by_tokens * log_ratio - roofline * (log_one / corner)
     slopes[3] = by_tokens * (extra / (1 + extra))
-    slopes[4] = overhead * points.drafting
-    slopes[5] = per_draft * points.drafts
-    slopes[6] = kv * points.batch
-    slopes[7] = cliff * points.beyond
-    slopes[8] = rejection * points.drafting * points.batch
+    slopes[4:9] = factors[2:7, None] * points.shared
     slopes[9] = prompt * points.prompt * math.exp(-mode[1])
     untouched = np.exp(-points.tokens / picked)
     slopes[10] = experts * (1 - untouched)
@@ -281,7 +296,7 @@ def _mode(
         curvature = weighted @ slopes + precision
         gradient = weighted @ (seen - curve) - precision @ (mode - center)
         curvature.flat[:: len(mode) + 1] *= 1 + damping
-        candidate = mode + np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
+        candidate = mode + np.minimum(np.maximum(np.linalg.solve(curvature, gradient), -1.0), 1.0)
         candidate_curve, candidate_slopes = _curve(points, candidate)
         candidate_loss = _loss(seen - candidate_curve, inverse, candidate - center, precision)
         if candidate_loss > loss:

@@ -14,6 +14,7 @@ from controller.model.evidence import (
     DESIGN_EFFECT,
     HALF_LIFE_WINDOWS,
     AcceptanceEvidence,
+    asked_at_least,
     counts_of,
     exact_counts_of,
     observed,
@@ -174,9 +175,17 @@ TWO = workload(1000, (1000, 700), (700, 400), (1000, 1000))
 THREE = workload(500, (500, 400, 300), (400, 300, 200), (500, 500, 500))
 
 
+def test_steps_are_asked_for_at_least_k_up_to_k_max() -> None:
+    """A k beyond k_max counts as k_max."""
+    assert asked_at_least((steps(0, 10.0), steps(2, 20.0), steps(9, 40.0)), 3) == (70.0, 60.0, 60.0, 40.0)
+    assert asked_at_least((), 2) == (0.0, 0.0, 0.0)
+
+
 def test_exact_counts_are_taken_as_they_are_and_added_over_workloads() -> None:
     """A position is at risk just where it was judged, whatever mixture of ks ran."""
-    found = exact_counts_of((TWO, THREE), (steps(2, 1000.0), steps(3, 500.0)), Drafting.FIXED, 4, 1500.0)
+    found = exact_counts_of(
+        (TWO, THREE), asked_at_least((steps(2, 1000.0), steps(3, 500.0)), 4), Drafting.FIXED, 1500.0
+    )
     assert found.at_risk == (1500.0, 1100.0, 300.0, 0.0)
     assert found.accepted == (1100.0, 700.0, 200.0, 0.0)
     assert (found.drafts, found.draft_tokens) == (1500, 3500)
@@ -186,7 +195,7 @@ def test_exact_counts_are_taken_as_they_are_and_added_over_workloads() -> None:
 def test_where_one_k_ran_the_plugin_and_the_counters_say_the_same() -> None:
     """Of a method that always drafts k, in every field."""
     by_page = counts_of(window((700.0, 400.0), drafts=1000), Drafting.FIXED, 2.0)
-    assert exact_counts_of((TWO,), (steps(2, 1000.0),), Drafting.FIXED, 2, 1000.0) == by_page
+    assert exact_counts_of((TWO,), asked_at_least((steps(2, 1000.0),), 2), Drafting.FIXED, 1000.0) == by_page
 
 
 def test_where_one_k_ran_the_plugin_and_the_counters_say_the_same_of_short_drafts() -> None:
@@ -194,7 +203,7 @@ def test_where_one_k_ran_the_plugin_and_the_counters_say_the_same_of_short_draft
     short = workload(939, (939, 350, 140, 80), (366, 151, 89, 47), (939, 900, 850, 744))
     page = window((366.0, 151.0, 89.0, 47.0), drafts=939, draft_tokens=3433, request_steps=1444)
     by_page = counts_of(page, Drafting.VARIABLE, 4.0)
-    by_plugin = exact_counts_of((short,), (steps(4, 1444.0),), Drafting.VARIABLE, 4, 1444.0)
+    by_plugin = exact_counts_of((short,), asked_at_least((steps(4, 1444.0),), 4), Drafting.VARIABLE, 1444.0)
     assert by_plugin == by_page
     assert estimate(by_plugin, LOOKUP).coverage == pytest.approx(939 / 1444)
 
@@ -202,20 +211,20 @@ def test_where_one_k_ran_the_plugin_and_the_counters_say_the_same_of_short_draft
 def test_of_short_drafts_a_position_is_at_risk_only_in_the_steps_that_asked_for_it() -> None:
     """Half the steps at k=1: the second position was at risk in half of the drafts whose first was accepted."""
     short = workload(1000, (1000, 100), (600, 90), (1000, 200))
-    found = exact_counts_of((short,), (steps(1, 800.0), steps(2, 800.0)), Drafting.VARIABLE, 2, 1600.0)
+    found = exact_counts_of((short,), asked_at_least((steps(1, 800.0), steps(2, 800.0)), 2), Drafting.VARIABLE, 1600.0)
     assert found.at_risk == (1000, 300)
 
 
 def test_steps_at_k0_asked_for_nothing() -> None:
     """Coverage is the share of the steps that were asked to draft, with those beside prompts in proportion."""
-    found = exact_counts_of((TWO,), (steps(0, 1000.0), steps(2, 1000.0)), Drafting.FIXED, 2, 2400.0)
+    found = exact_counts_of((TWO,), asked_at_least((steps(0, 1000.0), steps(2, 1000.0)), 2), Drafting.FIXED, 2400.0)
     assert found.request_steps == pytest.approx(1200.0)
     assert found.drafting_steps == 1000.0
 
 
 def test_workloads_that_drafted_nothing_leave_no_evidence() -> None:
     """Zeros at every position, and nothing is changed by them."""
-    nothing = exact_counts_of((), (steps(0, 1000.0),), Drafting.FIXED, 3, 1000.0)
+    nothing = exact_counts_of((), asked_at_least((steps(0, 1000.0),), 3), Drafting.FIXED, 1000.0)
     assert (nothing.at_risk, nothing.drafts, nothing.drafting_steps) == ((0, 0, 0), 0, 0)
     known = counted(CODE, 3000, 5)
     assert observed(known, replace(nothing, at_risk=(0.0,) * 5, accepted=(0.0,) * 5)) == known
