@@ -9,5 +9,7 @@ def plain(text: str, limit: int = 80) -> str:
     >>> plain("meta-llama/Llama-3.1-8B", 10)
     'meta-llam…'
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: limit + 1])
     return shown if len(text) <= limit and len(shown) <= limit else f"{shown[: limit - 1]}…"

@@ -1,6 +1,7 @@
 """What the engine plugin tells: the schedule in force, and what `/metrics` hides."""
 
 from dataclasses import dataclass
+from operator import sub
 from typing import Annotated, Final
 
 from annotated_types import Interval, MaxLen
@@ -189,5 +190,5 @@ def _risen(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[float, 
     start = before or (0.0,) * len(after)
     if len(start) != len(after):
         return None
-    risen = tuple(late - early for early, late in zip(start, after, strict=True))
+    risen = tuple(map(sub, after, start))
     return None if min(risen, default=0.0) < 0 else risen

@@ -189,6 +189,22 @@ def test_requests_that_are_alike_are_counted_together(monkeypatch: pytest.Monkey
     assert (chat["drafts"], chat["accepted"]) == (6, [5, 3, 3, 1])
 
 
+@pytest.mark.parametrize("k_max", [254, 255, 400])
+@pytest.mark.parametrize("together_min", [1, 1000])
+def test_drafts_longer_than_a_byte_tells_are_counted_too(
+    k_max: int, together_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No method drafts so many, but nothing forbids it."""
+    monkeypatch.setattr("fake_vllm.K_MAX", k_max)
+    monkeypatch.setattr(meter, "TOGETHER_MIN", together_min)
+    served = Served()
+    for each in "xy":
+        served.scheduler.add(each, "chat")
+    served.step(Row("x", drafts=k_max, accepted=k_max), Row("y", drafts=k_max, accepted=0))
+    (chat,) = served.measured()["workloads"]
+    assert (chat["drafts"], chat["drafted"], chat["accepted"]) == (2, [2] * k_max, [1] * k_max)
+
+
 def test_the_first_step_of_an_engine_is_counted_though_nobody_asked_before() -> None:
     """Counts are since the engine started, not since the first question."""
     engine, scheduler = fresh_vllm()
