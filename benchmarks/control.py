@@ -28,7 +28,8 @@ from control_forecast import may_be_best
 from control_play import CONTROLLER, EMA, ORACLE, TABLE, WITHOUT, Played, Task, fixed, play
 from control_score import Summary, best_table, missed, row, summary
 
-from controller.simulator.scenario_file import ScenarioFileError, Trace, read_traces
+from controller.simulator.scenario_file import ScenarioFileError, read_traces
+from controller.simulator.trace import Trace
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 SEEDS: Final = 5

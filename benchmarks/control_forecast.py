@@ -6,8 +6,8 @@ from typing import Final
 
 from controller.simulator.engine import StepEngine
 from controller.simulator.scenario import Phase, Scenario
-from controller.simulator.scenario_file import Trace
 from controller.simulator.step_cost import StepCost
+from controller.simulator.trace import Trace
 from controller.simulator.traffic import phase_starts
 from controller.simulator.truth import Truth, steps_per_request
 

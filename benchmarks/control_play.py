@@ -11,9 +11,9 @@ from controller.cycle import Cycle
 from controller.simulator.counters import Counters, StepTally
 from controller.simulator.engine import StepEngine
 from controller.simulator.scenario import Scenario
-from controller.simulator.scenario_file import Trace
 from controller.simulator.schedule import Schedule, constant_schedule, dense_schedule
 from controller.simulator.server import SimulatedServer
+from controller.simulator.trace import Trace
 from controller.simulator.truth import Truth
 
 PASS_SECONDS: Final = 10.0

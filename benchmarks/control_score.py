@@ -9,8 +9,8 @@ from typing import Final
 
 from control_play import CONTROLLER, EMA, ORACLE, TABLE, WITHOUT, Look, Played, Sample, fixed
 
-from controller.simulator.scenario_file import Trace
 from controller.simulator.schedule import Schedule
+from controller.simulator.trace import Trace
 
 WARM_UP_SECONDS: Final = 300.0
 WINDOW_SECONDS: Final = 600.0

@@ -12,7 +12,7 @@ from controller.reason import ACTING_FAILED, DECIDED, KEEPING_FAILED, MEANING, O
 from controller.serve.telemetry_state import OUTCOMES, STALE_SECONDS
 from controller.serve.telemetry_table import FAMILIES, LABELS
 from controller.settings import CONFIG_ENV, VERBS
-from controller.simulator.scenario_file import schema_text
+from controller.simulator.scenario_document import schema_text
 
 FOLDER: Final = Path(__file__).parent
 NOTE: Final = "<!-- made by docs/generate.py: edit the declarations, then run `make docs` -->"

@@ -12,7 +12,9 @@ import jsonschema
 import pytest
 
 from controller.simulator.engine import StepEngine
-from controller.simulator.scenario_file import ScenarioFileError, Trace, read_traces, schema_text
+from controller.simulator.scenario_document import schema_text
+from controller.simulator.scenario_file import ScenarioFileError, read_traces
+from controller.simulator.trace import Trace
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
