@@ -101,8 +101,15 @@ class Checkpoint:
             self._clock.monotonic_seconds(),
             tuple((model, engine, each) for (model, engine, _), each in learnt.items())[:ENGINES_MAX],
         )
+        body = _FILE.dump_json(saved)
+        if len(body) > LIMIT_BYTES:
+            raise ObserveError(
+                Reason.CHECKPOINT_NOT_SAVED,
+                f"What was learnt takes {len(body)} bytes, more than the {LIMIT_BYTES} that are read back: the "
+                "checkpoint stays as it is, and a restart would forget what came since.",
+            )
         try:
-            self._replace(_FILE.dump_json(saved))
+            self._replace(body)
         except OSError as error:
             raise ObserveError(
                 Reason.CHECKPOINT_NOT_SAVED,

@@ -15,6 +15,7 @@ from controller.decide import mix
 from controller.decide.decision import Decision
 from controller.decide.policy import PolicyState, Situation, decide, remembered
 from controller.decide.policy_settings import PolicySettings
+from controller.defect import defect
 from controller.learn import Known, learn
 from controller.live import Live
 from controller.memory import EngineMemory, Learnt
@@ -26,7 +27,7 @@ from controller.model.target import NAMES_OF_MIXTURES, target_of
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Key, Snapshot
 from controller.observe.source import MetricsSource, SpeculationSource
-from controller.observe.speculation import Speculation
+from controller.observe.speculation import Speculation, refuse_foreign
 from controller.observe.window import refuse_unread
 from controller.reason import Reason
 from controller.sight import Sight, see
@@ -93,23 +94,31 @@ class Controller:
         return {key: memory.learnt for key, memory in self._memory.items()}
 
     def step(self) -> Cycle:
-        """One pass. Everything that the outside world can do wrong becomes part of the cycle; nothing is raised."""
+        """One pass. Everything that can go wrong becomes part of the cycle, even a fault of ours; nothing is raised."""
         self._number += 1
         started = self._clock.monotonic_seconds()
+        try:
+            return self._pass(started)
+        except Exception as error:  # noqa: BLE001  (a process that ends would meet it again)
+            return self._cycle(started, started, self._last_good(), defect(error))
+
+    def _pass(self, started: float) -> Cycle:
         try:
             snapshots = self._source.read()
         except ObserveError as error:
             idled = self._actuator.idle()
-            last = (memory.last for memory in self._memory.values() if memory.last is not None)
-            good = tuple(  # an old failure was told in its own pass
-                replace(engine, failure=None, acted=idled or engine.acted) for engine in last
-            )
+            good = tuple(replace(engine, acted=idled or engine.acted) for engine in self._last_good())
             return self._cycle(started, started, good, Failure(error.reason, error.message))
         told = self._told(snapshots)
         observed_at = self._clock.monotonic_seconds()
         for key in self._memory.keys() - {snapshot.key for snapshot in snapshots}:
             del self._memory[key]
         return self._cycle(started, observed_at, tuple(self._engine(snapshot, told) for snapshot in snapshots))
+
+    def _last_good(self) -> tuple[EngineCycle, ...]:
+        """What was last known of each engine; an old failure was told in its own pass."""
+        last = (memory.last for memory in self._memory.values() if memory.last is not None)
+        return tuple(replace(engine, failure=None) for engine in last)
 
     def pause_seconds(self, interval_seconds: float) -> float:
         """Time to the next pass: shorter while a k runs that may cost throughput, be it a probe's or the launch's."""
@@ -142,11 +151,25 @@ class Controller:
         if self._plugin is None or len(snapshots) != 1 or snapshots[0].k_max is None:
             return None
         try:
-            return self._plugin.read()
+            told = self._plugin.read()
+            refuse_foreign(told, snapshots[0].k_max)
         except ObserveError as error:
             return Failure(error.reason, error.message)
+        return told
 
     def _engine(self, snapshot: Snapshot, told: Speculation | Failure | None) -> EngineCycle:
+        """One engine's part of a pass. A fault of ours leaves the others alone, and does not stay in what is learnt."""
+        try:
+            return self._followed(snapshot, told)
+        except Exception as error:  # noqa: BLE001  (as in `step`)
+            anew = replace(self._fresh, last=self._memory.get(snapshot.key, self._fresh).last)
+            memory = _failed(anew, snapshot, defect(error))
+            assert memory.last is not None
+            last = replace(memory.last, acted=NOTHING_DONE)
+            self._memory[snapshot.key] = replace(memory, snapshot=snapshot, last=last)
+            return last
+
+    def _followed(self, snapshot: Snapshot, told: Speculation | Failure | None) -> EngineCycle:
         memory = self._memory.get(snapshot.key, self._fresh)
         if memory.learnt.k_max not in (None, snapshot.k_max):  # another server under the same name
             memory = replace(memory, learnt=self._fresh.learnt, policy=PolicyState())

@@ -30,6 +30,8 @@ class Reason(StrEnum):
     NO_SPECULATION = "no_speculation"
     COUNTERS_DISAGREE = "counters_disagree"
     K_IMPOSSIBLE = "k_impossible"
+    # why a pass went wrong in here
+    DEFECT = "defect"
     # why a page could not be had, or could not be believed
     SERVER_UNREACHABLE = "server_unreachable"
     SERVER_TIMEOUT = "server_timeout"
@@ -105,6 +107,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.NO_SPECULATION: "the server shows no speculative-decoding counters",
     Reason.COUNTERS_DISAGREE: "the server's own counters contradict each other",
     Reason.K_IMPOSSIBLE: "the stated k is beyond the server's num_speculative_tokens",
+    Reason.DEFECT: "a fault of adaptive-k itself; what it learnt of that engine is learnt anew",
     Reason.SERVER_UNREACHABLE: "no connection to the server",
     Reason.SERVER_TIMEOUT: "the server did not answer in time",
     Reason.SERVER_REDIRECTS: "the server redirects, and redirects are not followed",

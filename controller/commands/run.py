@@ -128,7 +128,10 @@ def _control(options: RunOptions, clock: Clock) -> _Parts:
     """The parts that read the engine plugin, where there is a token for it, and that change k in the mode's way."""
 
     def frozen() -> bool:
-        return options.freeze or (options.freeze_file is not None and options.freeze_file.exists())
+        try:
+            return options.freeze or (options.freeze_file is not None and options.freeze_file.exists())
+        except OSError:  # whether it is there is not known, so that nothing is changed
+            return True
 
     parts: _Parts = {}
     if options.mode == "rollout":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.decide.decision import Schedule
-from controller.decide.schedule import k_at
+from controller.decide.schedule import k_at, ks_between
 from controller.model.drafter import Drafter, Drafting
 from controller.observe.speculation import Measured
 from controller.observe.window import Window
@@ -70,9 +70,7 @@ def ran_as_scheduled(schedule: Schedule, measured: Measured | None, window: Wind
     decoded = sum(each.request_steps for each in steps)
     if decoded > 0:
         right = sum(
-            each.request_steps
-            for each in steps
-            if each.k in {k_at(schedule, batch) for batch in range(each.batch_min, each.batch_max + 1)}
+            each.request_steps for each in steps if each.k in ks_between(schedule, each.batch_min, each.batch_max)
         )
         return right >= NEARLY_ALL * decoded
     batch = window.decode_batch

@@ -64,8 +64,9 @@ def overlaid(home: Schedule, ranges: Iterable[tuple[int, int, int]], max_batch: 
     ((1, 3, 5), (4, 6, 0), (7, 8, 2))
     """
     ks = [home[0][2]] * max_batch
-    for low, _, k in home:
-        ks[low - 1 :] = [k] * max(0, max_batch - low + 1)  # gaps and the tail carry the k before them
+    ends = [low for low, _, _ in home[1:]]
+    for (low, _, k), end in zip(home, [*ends, max_batch + 1], strict=True):  # gaps and the tail carry the k before them
+        ks[low - 1 : end - 1] = [k] * (min(end - 1, max_batch) - low + 1)
     for low, high, k in ranges:
         top = min(high, max_batch)
         ks[low - 1 : top] = [k] * (top - low + 1)
@@ -82,3 +83,12 @@ def k_at(schedule: Schedule, batch: int) -> int | None:
     """
     reached = [k for low, _, k in schedule if low <= batch]
     return reached[-1] if reached else None
+
+
+def ks_between(schedule: Schedule, first: int, last: int) -> set[int | None]:
+    """Every k that vLLM runs at batches from first to last.
+
+    >>> ks_between(((1, 4, 5), (9, 16, 2)), 6, 9), ks_between(((1, 4, 5), (9, 16, 2)), 1, 8)
+    ({2, 5}, {5})
+    """
+    return {k_at(schedule, first), *(k for low, _, k in schedule if first < low <= last)}

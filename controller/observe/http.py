@@ -14,7 +14,7 @@ from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.deadline import DeadlinePools
 from controller.observe.errors import ObserveError, cause
-from controller.observe.secret import without_secret
+from controller.observe.secret import without_escaped_secret, without_secret
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -117,7 +117,8 @@ class Fetcher:
         told = HTTPHeaderDict(
             {name: without_secret(response.headers[name], authorization) for name in response.headers}
         )
-        return response.status, told, without_secret(text, authorization)
+        quoted = response.status != HTTPStatus.OK  # and then read as JSON
+        return response.status, told, (without_escaped_secret if quoted else without_secret)(text, authorization)
 
     def _begun(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> BaseHTTPResponse:
         """The answer, its body not yet read."""

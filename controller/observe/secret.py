@@ -3,6 +3,8 @@
 import base64
 import binascii
 import contextlib
+import re
+from functools import lru_cache
 from typing import Final
 
 HIDDEN: Final = "[hidden]"
@@ -21,6 +23,28 @@ def without_secret(text: str, authorization: str | None) -> str:
     for secret in _secrets(authorization or ""):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def without_escaped_secret(text: str, authorization: str | None) -> str:
+    r"""The same of an answer that may be JSON: once its escapes are resolved, the secret would stand in a sentence.
+
+    It looks at every character in each spelling, and is for the short answers that are quoted.
+
+    >>> without_escaped_secret(r'{"error": "not abc\/def\u002Bgh12345"}', "Bearer abc/def+gh12345")
+    '{"error": "not [hidden]"}'
+    """
+    text = without_secret(text, authorization)
+    if "\\" in text:
+        for secret in _secrets(authorization or ""):
+            text = _in_any_spelling(secret).sub(HIDDEN, text)
+    return text
+
+
+@lru_cache(maxsize=4)
+def _in_any_spelling(secret: str) -> re.Pattern[str]:
+    """A text as JSON may spell it: characters as they are, behind a backslash, or by their numbers."""
+    spelt = (rf"(?:\\?{re.escape(each)}|\\u(?i:{ord(each):04x}))" for each in secret)
+    return re.compile("".join(spelt))
 
 
 def _secrets(authorization: str) -> tuple[str, ...]:

@@ -6,13 +6,18 @@ from typing import Annotated, Final
 
 from annotated_types import Interval, MaxLen
 
+from controller.observe.errors import ObserveError
+from controller.reason import Reason
+
 ENTRIES_MAX: Final = 8192
-"""More ranges, workloads or step classes than any engine has: such a document is refused."""
+RANGES_MAX: Final = 1024
+SEQUENCES_MAX: Final = 65_536
+"""More workloads or step classes, ranges, and requests in a step than any engine has: such a document is refused."""
 
 COUNT_MAX: Final = 1e13
 BATCH_MAX: Final = 1e6
 STEP_SECONDS: Final = (1e-7, 1e4)
-"""What no server exceeds from one reading to the next: counts, requests in a step, seconds of a step."""
+"""What no server exceeds from one reading to the next: counts, requests at it, seconds of a step."""
 
 TEXT_MAX: Final = 256
 """Longer names are refused, too."""
@@ -20,9 +25,9 @@ TEXT_MAX: Final = 256
 # the limits are checked by `controller.observe.plugin`, which reads these values from JSON
 Count = Annotated[float, Interval(ge=0, le=2**63)]
 K = Annotated[int, Interval(ge=0, le=4096)]
-Batch = Annotated[int, Interval(ge=1, le=int(BATCH_MAX))]
+Batch = Annotated[int, Interval(ge=1, le=SEQUENCES_MAX)]
 Text = Annotated[str, MaxLen(TEXT_MAX)]
-Ranges = Annotated[tuple[tuple[Batch, Batch, K], ...], MaxLen(ENTRIES_MAX)]
+Ranges = Annotated[tuple[tuple[Batch, Batch, K], ...], MaxLen(RANGES_MAX)]
 Counts = Annotated[tuple[Count, ...], MaxLen(4096)]
 
 
@@ -113,6 +118,17 @@ class Speculation:
     read_only_because: Annotated[str, MaxLen(2000)] | None
     k_with_graph: Annotated[tuple[K, ...], MaxLen(ENTRIES_MAX)] | None = None
     measured: Measured | None = None
+
+
+def refuse_foreign(told: Speculation, k_max: int) -> None:
+    """Refuses the answer of a plugin that knows more draft positions than the server's page; raises `ObserveError`."""
+    most = max((told.k_max or 0, *(k for _, _, k in (*told.launch_schedule, *told.schedule))))
+    if most > k_max:
+        raise ObserveError(
+            Reason.PLUGIN_ANSWER_BAD,
+            f"The engine plugin tells of k={most}, and the metrics page has {k_max} draft positions: they are not of "
+            "one server. Give one server's own address, not that of several.",
+        )
 
 
 def measured_between(before: Speculation | None, after: Speculation | None) -> Measured | None:

@@ -73,6 +73,11 @@ _ANY_SAMPLE: Final = re.compile(
 )
 SERIES_KEPT: Final = 1024
 """Series that need not be parsed again: those of some fifty engines on one page."""
+SERIES_KEPT_CHARACTERS: Final = 2048
+"""A longer one is parsed each time, so that what is kept stays small."""
+NAME_CHARACTERS_MAX: Final = 8192
+"""A longer name of a model or an engine is damage, for paths have half: it would stand in each metric and line of the
+log."""
 LIMIT: Final = 1e18
 """No counter of tokens, steps or seconds comes near: a larger value is damage."""
 
@@ -109,18 +114,23 @@ def _samples(lines: Sequence[str]) -> Iterable[tuple[_Series, float]]:
         ValueError: They are damaged.
     """
     try:
-        return [(_series(series), _number(value)) for series, _, value in (line.rpartition(" ") for line in lines)]
+        return [
+            ((_series if len(series) <= SERIES_KEPT_CHARACTERS else _read_series)(series), _number(value))
+            for series, _, value in (line.rpartition(" ") for line in lines)
+        ]
     except ValueError:
         return [(_series_of(each), each.value) for each in _parsed("\n".join(lines) + "\n")]
 
 
-@lru_cache(maxsize=SERIES_KEPT)
-def _series(text: str) -> _Series:
+def _read_series(text: str) -> _Series:
     """What a name and labels stand for. Raises ValueError where more is there, such as a value before a timestamp."""
     (found,) = _parsed(f"{text} 0\n")
     if found.value != 0 or found.timestamp is not None:
         raise ValueError(text)
     return _series_of(found)
+
+
+_series: Final = lru_cache(maxsize=SERIES_KEPT)(_read_series)
 
 
 def _number(text: str) -> float:
@@ -150,6 +160,13 @@ def _snapshots(samples: Iterable[tuple[_Series, float]], at_seconds: float | Non
         if name is not None:
             refuse_impossible(name, value)
             _put(found[engine], name, value)
+    for engine in found:
+        if max(map(len, engine)) > NAME_CHARACTERS_MAX:
+            raise ObserveError(
+                Reason.BAD_SAMPLE,
+                f"The page names a model or an engine by more than {NAME_CHARACTERS_MAX} characters: this page is not "
+                "used. Give the model a shorter name with --served-model-name.",
+            )
     if not any(position is None for samples in found.values() for _, position in samples):
         raise ObserveError(Reason.PAGE_CUT, f"The page has vllm: series, but not vllm:{next(iter(LOAD))}: {_CUT}")
     return tuple(assembled(*key, found[key], at_seconds) for key in sorted(found))

@@ -127,6 +127,15 @@ def test_while_the_freeze_file_exists_nothing_changes(server: Simulated, tmp_pat
         assert sidecar.end() == OK
 
 
+def test_a_freeze_file_that_cannot_be_looked_for_freezes(server: Simulated, tmp_path: Path) -> None:
+    """Whether the operator wants changes is not known then; its name is too long for the file system here."""
+    with running(server.url, *apply(server, "--freeze-file", str(tmp_path / ("x" * 300)))) as sidecar:
+        frozen = sidecar.wait_for(lambda line: line.get("reason") == "frozen")
+        sidecar.wait_for(lambda line: line.get("reason") == "frozen", frozen)
+        assert (server.told["owner"], server.told["generation"]) == (None, 0)
+        assert sidecar.end() == OK
+
+
 def test_with_a_wrong_token_it_recommends_and_says_why_it_does_not_apply(server: Simulated, tmp_path: Path) -> None:
     """On each pass; neither token is told. With the right one in the file it goes on without a restart."""
     wrong = tmp_path / "wrong"

@@ -265,3 +265,34 @@ def test_our_own_clock_plays_no_part(store: StoreDouble) -> None:
     """Every query is at the store's time; this test's machine is years away from it."""
     LiveSource(store.history(), Fleet()).read()
     assert {float(form["time"]) for form in store.forms if "time" in form} == {NOW}
+
+
+@pytest.mark.parametrize("told", ["NaN", "Infinity", "-1", "1e300", '"nan"'])
+def test_a_clock_that_shows_no_time_is_refused(told: str) -> None:
+    """All that is asked for is reckoned from it."""
+    body = f'{{"status": "success", "data": {{"resultType": "scalar", "result": [{told}, "0"]}}}}'
+    with Loopback(answer(body.encode())) as server, pytest.raises(ObserveError) as caught:
+        Client(server.url, Fetcher(peer=PROMETHEUS)).now()
+    assert caught.value.reason is Reason.STORE_ANSWER_BAD
+    assert "time() is" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "x" * 20_000])
+def test_labels_that_no_metric_of_ours_could_tell_are_refused(name: str) -> None:
+    """Half a surrogate pair, which JSON allows, and more than any server has."""
+    metric = f'{{"__name__": "vllm:x", "model_name": "{name}"}}'
+    body = f'{{"data": {{"resultType": "vector", "result": [{{"metric": {metric}, "value": [1, "2"]}}]}}}}'
+    with pytest.raises(ObserveError) as caught:
+        Client("http://127.0.0.1:1", Fetcher(peer=PROMETHEUS)).read(body)
+    assert caught.value.reason is Reason.STORE_ANSWER_BAD
+
+
+@pytest.mark.parametrize("spelt", [r"tok\/en+with/slashes", r"tok\u002fen\u002Bwith\/slashes"])
+def test_a_token_that_a_store_repeats_is_told_to_nobody_however_it_is_spelt(spelt: str, tmp_path: Path) -> None:
+    """JSON has several spellings of one text."""
+    token = tmp_path / "token"
+    token.write_text("tok/en+with/slashes")
+    body = f'{{"status": "error", "errorType": "unauthorized", "error": "no user has {spelt}"}}'
+    with Loopback(answer(body.encode(), "401 Unauthorized")) as server:
+        found = refusal(server.url, token_file=token)
+    assert "no user has [hidden]" in found.message

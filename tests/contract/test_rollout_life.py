@@ -461,3 +461,27 @@ def test_an_event_that_cannot_be_written_is_a_warning_and_nothing_else(tmp_path:
         assert result.outcome is RolloutOutcome.STARTED
         (warning,) = result.warnings
         assert "events is forbidden" in warning
+
+
+@pytest.mark.parametrize("args", [["serve"], ["serve", "-sc", "1", "-sc", "2"]])
+def test_a_change_whose_argument_somebody_took_away_is_left_to_them(tmp_path: Path, args: list[str]) -> None:
+    """It is over, the Lease is given back, and nobody waits for a rollout that will not end."""
+    with bench(tmp_path) as found:
+        assert found.act().outcome is RolloutOutcome.STARTED
+
+        def edit(thing: dict[str, Any]) -> None:
+            thing["spec"]["template"]["spec"]["containers"][0]["args"] = args
+
+        found.double.change(found.path, edit)
+        assert found.act(HOLD).outcome is RolloutOutcome.REVERTED
+        assert found.phase == "reverted"
+        assert found.act(HOLD).outcome is RolloutOutcome.NOTHING_TO_DO
+
+
+def test_engines_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    """A model may be served under another name with every start."""
+    with bench(tmp_path) as found:
+        for number in range(20):
+            found.clock.advance(301.0)
+            assert found.actuator.act(f"model-{number}", "0", HOLD).outcome is RolloutOutcome.NOTHING_TO_DO
+        assert len(found.actuator._engines) == 1

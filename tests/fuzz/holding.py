@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry, generate_latest
+
 from controller.cycle import Cycle
+from controller.reason import Reason
 from controller.report.document import document
 from controller.serve.log import log_cycle
 from controller.serve.page import Page
@@ -20,17 +23,20 @@ logging.getLogger("adaptive_k").addHandler(logging.NullHandler())
 
 def publish(cycles: Sequence[Cycle]) -> None:
     """Log, document, own metrics and status page of passes in a row: all of them can be made and are well-formed."""
-    telemetry, page = Telemetry(), Page(About("http://127.0.0.1:8000", "apply"), 60.0)
+    registry, telemetry, page = CollectorRegistry(), Telemetry(), Page(About("http://127.0.0.1:8000", "apply"), 60.0)
+    registry.register(telemetry)
     for cycle in cycles:
         telemetry.publish(cycle)
         page.publish(cycle)
         log_cycle(cycle)
         json.dumps(document(cycle), allow_nan=False)
         for failure in cycle.failures:
+            assert failure.reason is not Reason.DEFECT, failure.message
             fits(failure.message)
         for engine in cycle.engines:
             fits(engine.decision.sentence)
             refuse_nonsense(engine.decision, "decision")
+    assert generate_latest(registry)
     for family in telemetry.collect():
         for sample in family.samples:
             assert math.isfinite(sample.value), sample

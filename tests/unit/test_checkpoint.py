@@ -426,3 +426,14 @@ def test_whatever_was_edited_the_file_is_refused_or_the_loop_runs_on_it(
         last = Sidecar(served, restored=restored).until(40)[-1]
         assert last.failures == ()
         assert last.engines[0].decision.scores
+
+
+def test_what_would_not_be_read_back_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older file, which can be, stays."""
+    path = saved(tmp_path)
+    before = path.read_bytes()
+    monkeypatch.setattr("controller.checkpoint.LIMIT_BYTES", len(before))
+    with pytest.raises(ObserveError) as caught:
+        checkpoint(tmp_path).save({KEY: replace(LEARNT, workloads=LEARNT.workloads * 2)})
+    assert caught.value.reason is Reason.CHECKPOINT_NOT_SAVED
+    assert path.read_bytes() == before

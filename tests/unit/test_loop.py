@@ -11,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import BAD_PAGES, BAD_SUCCESSORS, after, page, snapshot
 
-from controller.act.actuator import Order, Outcome
+from controller.act.actuator import Acted, Order, Outcome
 from controller.cycle import Cycle, Failure
 from controller.decide.decision import Action
 from controller.decide.policy_settings import PolicySettings
+from controller.defect import defect
 from controller.live import Live
 from controller.loop import JITTER, Controller
 from controller.model.drafter import Method
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
+from controller.observe.speculation import Speculation
 from controller.reason import Reason
 
 DULL = (0.1, 0.02, 0.0, 0.0)
@@ -287,6 +289,82 @@ def test_live_control_looks_soon_at_a_server_that_has_just_begun(reads: tuple[Re
             loop.step()
             found.append(loop.pause_seconds(10.0))
         assert found == expected
+
+
+class Broken(RecordingActuator):
+    """Has a fault of ours, as long as it is told to."""
+
+    broken = True
+
+    def act(self, order: Order) -> Acted:
+        """See `Actuator`."""
+        if self.broken and order.engine == "0":
+            raise IndexError("a text that may quote a secret")
+        return super().act(order)
+
+
+def test_a_fault_of_ours_costs_one_engine_a_pass_and_what_was_learnt_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named by its place, the other engine goes on, and the next pass begins anew with what is on the page."""
+    monkeypatch.setattr("controller.loop.defect", defect)
+    other = replace(FIRST, engine="1")
+    reads = [[FIRST, other]]
+    for _ in range(4):
+        reads.append([after(each) for each in reads[-1]])
+    clock, actuator = ManualClock(), Broken()
+    source = ScriptedSource(clock, *reads, before_read=partial(clock.advance, 10.0))
+    loop = Controller(source, clock, actuator, PolicySettings())
+    actuator.broken = False
+    loop.step()
+    loop.step()
+    actuator.broken = True
+    cycle = loop.step()
+    bad, good = cycle.engines
+    assert bad.failure is not None
+    assert bad.failure.reason is Reason.DEFECT
+    assert "IndexError (test_loop.py, line " in bad.failure.message
+    assert "secret" not in bad.failure.message
+    assert bad.decision.scores, "the last good decision is still shown"
+    assert good.failure is None
+    assert {key[1]: learnt.evidence is None for key, learnt in loop.learnt.items()} == {"0": True, "1": False}
+    actuator.broken = False
+    back = loop.step().engines[0]
+    assert back.failure is None
+    assert back.decision.scores
+
+
+def test_a_fault_of_ours_where_pages_are_read_is_told_like_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last good state stays, and the next page is read."""
+    monkeypatch.setattr("controller.loop.defect", defect)
+    clock = ManualClock()
+    reads = iter([[FIRST], [SECOND], None, [THIRD]])
+
+    class Source:
+        def read(self) -> tuple[Snapshot, ...]:
+            clock.advance(10.0)
+            return tuple(next(reads))  # type: ignore[arg-type]  # None cannot be: that is the fault
+
+    loop = Controller(Source(), clock, RecordingActuator(), PolicySettings())
+    _, good, bad, back = [loop.step() for _ in range(4)]
+    assert [each.reason for each in bad.failures] == [Reason.DEFECT]
+    assert bad.engines == good.engines
+    assert back.failures == ()
+
+
+def test_a_plugin_of_another_server_than_the_page_is_not_believed() -> None:
+    """It would tell of ks that the page has no draft positions for."""
+    ranges = ((1, 256, 9),)
+    told = Speculation(1, "b", 0, None, "eagle", 4, 256, ranges, ranges, None, writable=True, read_only_because=None)
+
+    class Plugin:
+        def read(self) -> Speculation:
+            return told
+
+    live = Live("the-sidecar", frozen=lambda: False, chance=lambda: 0.0)
+    for cycle in watched([FIRST], [SECOND], plugin=Plugin(), live=live):
+        (engine,) = cycle.engines
+        assert (engine.acted.outcome, engine.acted.reason) == (Outcome.FAILED, Reason.PLUGIN_ANSWER_BAD)
+        assert "k=9" in engine.acted.message
+        assert engine.failure is None, "what the page says is judged all the same"
 
 
 def test_stop_ends_the_run_after_the_pass_in_progress() -> None:

@@ -73,8 +73,9 @@ class RolloutActuator:
     def act(self, model_name: str, engine: str, decision: Decision) -> RolloutResult:
         """Carry out one decision for one engine, or see to the change that is under way. Nothing is raised."""
         now = self._clock.monotonic_seconds()
-        self._engines[model_name, engine] = now
-        if sum(now - seen < ENGINE_SECONDS for seen in self._engines.values()) > 1:
+        heard_of = {each: seen for each, seen in self._engines.items() if now - seen < ENGINE_SECONDS}
+        self._engines = heard_of | {(model_name, engine): now}
+        if len(self._engines) > 1:
             return RolloutResult(
                 RolloutOutcome.NOT_POSSIBLE,
                 "The server has several engines, and one config for all of them: k is not changed by rolling it.",
@@ -147,6 +148,13 @@ class RolloutActuator:
     def _find(self, workload: dict[str, Any]) -> Place:
         return find_place(workload, self._settings.container, self._settings.variable)
 
+    def _text(self, workload: dict[str, Any]) -> str | None:
+        """The config; None where somebody changed the workload so that it is not known which one."""
+        try:
+            return self._find(workload).text
+        except RolloutStop:
+            return None
+
     def _change(self, workload: dict[str, Any], record: Record | None, decision: Decision) -> RolloutResult:
         settings, now = self._settings, self._clock.unix_seconds()
         place = self._find(workload)
@@ -194,7 +202,7 @@ class RolloutActuator:
         back = record.phase is Phase.ROLLING_BACK
         if record.phase is not Phase.SETTLING:
             workload = self._target.news(workload)
-        if self._find(workload).text != (record.previous if back else record.applied):
+        if self._text(workload) != (record.previous if back else record.applied):
             return self._reverted(workload, record)
         if record.phase is Phase.SETTLING:
             return self._settle(workload, record, decision)

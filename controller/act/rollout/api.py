@@ -16,7 +16,7 @@ from controller.act.rollout.session import Session
 from controller.clock import Clock
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import cause
-from controller.observe.secret import without_secret
+from controller.observe.secret import without_escaped_secret
 from controller.plain import plain
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -251,7 +251,7 @@ class KubernetesApi:
     def _refuse_status(self, response: requests.Response, method: str, path: str, body: bytes = b"") -> None:
         if response.status_code < 300:
             return
-        text = without_secret(body.decode("utf-8", "replace"), response.request.headers.get("Authorization"))
+        text = without_escaped_secret(body.decode("utf-8", "replace"), response.request.headers.get("Authorization"))
         raise _refusal(response, f"{method} {path.partition('?')[0]}", _status(text))
 
 

@@ -19,6 +19,8 @@ _KUBERNETES_REFERENCE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _SHELL_REFERENCE: Final = re.compile(r'"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))"')
 _MENTION: Final = re.compile(r"(?<![\w-])(?:--speculative[-_]config|-sc)(?![\w-])")
 _PARALLEL: Final = ("--data-parallel-size", "--data_parallel_size", "-dp")
+_SEVERAL: Final = re.compile(r"0*(?:[2-9]|[1-9][0-9]+)")
+"""A whole number above 1."""
 _NAMED_MAX: Final = 5
 """Containers and places that a sentence names; of more it gives the number."""
 
@@ -211,4 +213,4 @@ def _unsure(container: dict[str, Any], what: str) -> RolloutStop:
 def _data_parallel(strings: list[str]) -> bool:
     """Whether the arguments ask for two data-parallel ranks or more."""
     pairs = [*(text.partition("=")[::2] for text in strings), *itertools.pairwise(strings)]
-    return any(name in _PARALLEL and value.isdigit() and int(value) > 1 for name, value in pairs)
+    return any(name in _PARALLEL and _SEVERAL.fullmatch(value) for name, value in pairs)

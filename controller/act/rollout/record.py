@@ -1,7 +1,6 @@
 """What the workload itself remembers of our changes, in annotations: restarts of ours forget nothing."""
 
 import json
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,6 +22,9 @@ _NAMES: Final = (
     LAST_CHANGE, CHANGES_TODAY, PREVIOUS_CONFIG, APPLIED_CONFIG, PHASE, PHASE_SINCE, SETBACKS, EXPECTED,
 )  # fmt: skip
 _SETBACKS_MAX: Final = 1000
+_K_MAX: Final = 4096
+_NUMBER_MAX: Final = 1e12
+"""What nobody measures; products and ratios of such numbers are still some."""
 
 
 class Phase(StrEnum):
@@ -143,7 +145,7 @@ def read_record(workload: dict[str, Any]) -> Record | None:
         )
         if that_day != day(record.changed_unix_seconds):
             raise ValueError("changes-today is of another day than last-change")  # noqa: TRY301
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         name = error.args[0] if isinstance(error, KeyError) else PREFIX + "*"
         raise RolloutStop(
             RolloutOutcome.RECORD_UNREADABLE,
@@ -177,13 +179,11 @@ def _count(text: str) -> int:
 
 def _expected(text: str) -> Expected:
     found = Expected(**json.loads(text))
-    numbers = [found.k_before, found.k, found.gain, found.batch, found.spread, found.tokens_per_step]
+    ks, ratios = (found.k_before, found.k), [found.gain, found.batch, found.spread, found.tokens_per_step]
     if found.tokens_per_second is not None:
-        numbers.append(found.tokens_per_second)
-    if any(isinstance(each, bool) or not math.isfinite(each) or each < 0 for each in numbers):
+        ratios.append(found.tokens_per_second)
+    if any(isinstance(each, bool) or not isinstance(each, int) or not 0 <= each <= _K_MAX for each in ks):
+        raise ValueError("k is a whole number")
+    if any(isinstance(each, bool) or not 1 / _NUMBER_MAX <= each <= _NUMBER_MAX for each in ratios) or found.spread < 1:
         raise ValueError("numbers are expected")
-    if min(found.gain, found.batch, found.tokens_per_step) <= 0 or found.spread < 1:
-        raise ValueError("positive numbers are expected")
-    if not isinstance(found.k_before, int) or not isinstance(found.k, int):
-        raise TypeError("k is a whole number")
     return found

@@ -28,6 +28,10 @@ PROMETHEUS: Final = Peer(
     bearer_option="--token-file",
 )
 PATH: Final = "/api/v1/query"
+LATEST_UNIX_SECONDS: Final = 2.0**33
+"""In the year 2242. A store whose clock shows later ones has none."""
+LABELS_CHARACTERS_MAX: Final = 16 * 1024
+"""All labels of a series together."""
 WARNINGS_MAX: Final = 3
 """Warnings of one answer that are kept."""
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
@@ -117,9 +121,12 @@ class Client:
         """The store's own clock, in Unix seconds: ours may differ."""
         _, found, _ = self._data(self.fetch("time()", None))
         try:
-            return float(found[0])
+            seconds = float(found[0])
         except (TypeError, ValueError, LookupError) as error:
             raise self._bad("time() has no result") from error
+        if not 0 <= seconds <= LATEST_UNIX_SECONDS:  # False for NaN, too
+            raise self._bad(f"time() is {seconds:.4g}")
+        return seconds
 
     def query(self, expression: str, at_unix_seconds: float) -> Answer:
         """An instant query. A range selector such as `up[5m]` gives raw samples with their own times.
@@ -221,8 +228,11 @@ def query_url(url: str) -> str:
 
 def _series(labels: Any, points: Any, kind: str) -> Series:
     times, values = zip(*([points] if kind == "value" else points), strict=True)
-    if {*map(type, labels.values())} - {str}:
-        raise TypeError("a label that is no text")
+    text = "".join([*labels, *labels.values()])  # refuses what is no text
+    if len(text) > LABELS_CHARACTERS_MAX:
+        raise ValueError("labels that no server has")
+    if not text.isascii():
+        text.encode()  # half a surrogate pair could not be told in any metric of ours
     return Series(labels, np.array(times, float), np.array([*map(float, values)]))
 
 

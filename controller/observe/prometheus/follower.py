@@ -10,8 +10,11 @@ from controller.observe.errors import ObserveError
 from controller.observe.prometheus.track import STALE_SECONDS, Track
 from controller.observe.snapshot import Snapshot
 from controller.observe.window import NO_NEW_SAMPLES, Window, between
+from controller.plain import plain
 from controller.reason import Reason
 
+LABELS_SHOWN: Final = 300
+"""Characters of an engine's labels in a sentence."""
 KEPT_SECONDS: Final = 600.0
 """Scrapes are kept for so long, to see whether counters that fell come back."""
 SHARED: Final = (
@@ -89,7 +92,7 @@ class Follower:
         first = int(np.searchsorted(self._track.times, begun.at_seconds or 0.0))
         self._latest = begun if first >= rows - 1 else self._track.snapshot(rows - 1)
         if self._track.shared:
-            labels = dict(self._track.labels)
+            labels = plain(str(dict(self._track.labels)), LABELS_SHOWN)
             return Progress((), self._latest, ObserveError(Reason.SERIES_SHARED, SHARED.format(labels=labels)))
         if first >= rows - 1:
             damage = self._track.damage or ObserveError(Reason.NO_NEW_SAMPLES, NO_NEW_SAMPLES)

@@ -10,6 +10,8 @@ from controller.plain import plain
 from controller.reason import Reason
 
 GROUPS_MAX: Final = 100_000
+SHOWN: Final = 20
+"""Labels that are listed where one is missing."""
 _OWN: Final = frozenset({"model_name", "engine"})
 """Labels that have a place of their own in a key."""
 
@@ -50,10 +52,11 @@ class Grouping:
         there = {name for labels in servers for name, _ in labels}
         missing = [name for name in self.names if name not in there]
         if missing and there:
+            more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
             raise ObserveError(
                 Reason.LABELS_MISSING,
                 f"No server has the label {plain(missing[0])} to group by. They have: "
-                f"{', '.join(map(plain, sorted(there)))}. Change --group-by.",
+                f"{', '.join(map(plain, sorted(there)[:SHOWN]))}{more}. Change --group-by.",
             )
 
     def refuse_several(self, rows: Sequence[Key]) -> None:

@@ -160,3 +160,21 @@ def test_data_parallel_ranks_are_noticed(args: list[str], *, parallel: bool) -> 
     """In arguments and in scripts alike."""
     assert place(args=["-sc", JSON, *args]).data_parallel is parallel
     assert place(command=["sh", "-c", f"vllm -sc '{JSON}' {' '.join(args)}"]).data_parallel is parallel
+
+
+@pytest.mark.parametrize(
+    ("ranks", "several"),
+    [
+        ("1", False),
+        ("2", True),
+        ("02", True),
+        ("10", True),
+        ("0", False),
+        ("\u00b2", False),
+        ("9" * 5000, True),
+        ("", False),
+    ],
+)
+def test_data_parallel_ranks_are_counted_whatever_is_written_there(ranks: str, several: bool) -> None:
+    """A superscript two is a digit to Python, and no number."""
+    assert place(args=["-sc", JSON, "-dp", ranks]).data_parallel is several

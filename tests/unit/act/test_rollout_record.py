@@ -1,5 +1,6 @@
 """The record on the workload comes back as it was written, or stops everything."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -117,3 +118,25 @@ def test_annotations_are_made_where_there_are_none() -> None:
     assert paths[0] == "/metadata/annotations"
     assert paths[1].startswith("/metadata/annotations/adaptive-k.io~1")
     assert "/metadata/annotations" not in [each["path"] for each in annotation_operations(annotated({}), RECORD)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tokens_per_second": 0},
+        {"tokens_per_second": 1e-300, "spread": 1e308},
+        {"tokens_per_second": 1e-300, "tokens_per_step": 1e308},
+        {"k_before": 10**400},
+        {"gain": 10**400},
+        {"gain": float("nan")},
+        {"k": True},
+        {"batch": "64"},
+    ],
+)
+def test_an_expectation_that_nothing_could_be_measured_against_is_refused(changed: dict[str, Any]) -> None:
+    """Anybody may write annotations, and the arithmetic of the next pass must not fail on them."""
+    kept = RECORD.annotations()
+    kept[EXPECTED] = json.dumps(json.loads(kept[EXPECTED]) | changed)
+    with pytest.raises(RolloutStop) as caught:
+        read_record(annotated(kept))
+    assert caught.value.outcome is RolloutOutcome.RECORD_UNREADABLE

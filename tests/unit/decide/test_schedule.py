@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from controller.decide.decision import Schedule
 from controller.decide.launch import refuse_bad_schedule
-from controller.decide.schedule import LOAD_REACH, buckets, k_at, merged, near, overlaid
+from controller.decide.schedule import LOAD_REACH, buckets, k_at, ks_between, merged, near, overlaid
 
 LARGEST = st.integers(1, 300)
 
@@ -118,3 +118,10 @@ def test_merging_keeps_the_k_of_every_batch(ks: list[int], width: int) -> None:
 def test_an_empty_schedule_tells_no_k() -> None:
     """None rather than 0."""
     assert k_at((), 4) is None
+
+
+@given(schedules(), LARGEST, LARGEST)
+def test_the_ks_of_an_interval_are_those_of_its_batches(home: Schedule, one: int, other: int) -> None:
+    """However many batches lie in it: a class of the plugin's counts may be wide."""
+    first, last = sorted((one, other))
+    assert ks_between(home, first, last) == {k_at(home, batch) for batch in range(first, last + 1)}

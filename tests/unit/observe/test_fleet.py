@@ -234,6 +234,20 @@ def test_two_servers_under_one_set_of_labels_are_found_out() -> None:
     assert "labels of its own" in found.message
 
 
+def test_sentences_about_labels_end_however_long_these_are() -> None:
+    """They go to the log, the page and the terminal."""
+    older = [after(each, request_steps=100_000) for each in STEADY]
+    store = KeptScrapes()
+    for number, (one, two) in enumerate(zip(STEADY, older, strict=True)):
+        for at, each in ((0, one), (11, two)):
+            store.scrape(replace(each, created_seconds=None), T0 + 30 * number + at, pod="a", note="x" * 10_000)
+    assert len(refusal(store, 0, 270).message) < 600
+    many = stored(STEADY, None, 30.0, **{f"label_{number:04}": "x" for number in range(3000)})
+    with pytest.raises(ObserveError, match="label_0017, label_0018, label_0019 and 2982 more") as caught:
+        past(many, 0, 270, grouping=Grouping(("nmespace",)))
+    assert len(caught.value.message) < 600
+
+
 def test_one_look_at_a_shared_series_does_not_count_the_other_servers_height() -> None:
     """Before there is enough to be sure, the jump back up is no traffic."""
     older = after(STEADY[0], request_steps=100_000)

@@ -18,6 +18,8 @@ from controller.observe.http import PLUGIN, Fetcher
 from controller.observe.plugin import PATH, PluginSource, plugin_url, read_speculation, refusal
 from controller.observe.speculation import (
     ENTRIES_MAX,
+    RANGES_MAX,
+    SEQUENCES_MAX,
     Measured,
     Speculation,
     StepCounts,
@@ -469,3 +471,16 @@ def test_what_was_counted_in_between_is_never_negative(early: Measured, late: Me
     for each in found.steps:
         assert each.steps > 0
         assert min(each.request_steps, each.seconds, each.tokens, each.prompt_tokens) >= 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("schedule", [[each, each, each % 2] for each in range(1, RANGES_MAX + 2)]),
+        ("launch_schedule", [[1, SEQUENCES_MAX + 1, 2]]),
+        ("max_num_seqs", SEQUENCES_MAX + 1),
+    ],
+)
+def test_more_than_any_engine_has_is_refused(field: str, value: object) -> None:
+    """A pass looks at every range and every batch: who tells of a million would stop it."""
+    assert field in refused(json.dumps(DOCUMENT | {field: value})).message

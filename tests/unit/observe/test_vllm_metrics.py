@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
-from controller.observe.vllm_metrics import read_page, snapshots
+from controller.observe.vllm_metrics import _series, read_page, snapshots
 from controller.reason import Reason
 
 COUNTS = st.integers(0, 2**40).map(float)
@@ -283,3 +284,23 @@ def test_a_sentence_about_a_hostile_name_stays_short_and_harmless() -> None:
         read_page(named)
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("named", [{"model_name": "x" * 8193}, {"engine": "7" * 8193}])
+def test_a_name_of_more_than_eight_thousand_characters_is_refused_and_not_remembered(named: dict[str, str]) -> None:
+    """It would stand in each metric and line of the log; and pages whose names change must not fill the memory."""
+    kept = _series.cache_info().currsize
+    for length in (0, 2000, 4000):
+        long: dict[str, Any] = {name: value + length * "y" for name, value in named.items()}
+        with pytest.raises(ObserveError) as caught:
+            read_page(page(after(snapshot(**long))))
+        assert caught.value.reason is Reason.BAD_SAMPLE
+        assert caught.value.message.isprintable()
+        assert len(caught.value.message) < 300
+    assert _series.cache_info().currsize - kept <= len(GOOD.splitlines()), "only those that are short enough"
+
+
+def test_a_name_as_long_as_a_path_is_read() -> None:
+    """A model may be served under the path of its files."""
+    (found,) = read_page(page(after(snapshot(model_name="x" * 4096))))
+    assert found.model_name == "x" * 4096
