@@ -60,7 +60,8 @@ def in_cluster(environment: Mapping[str, str], service_account: Path = SERVICE_A
         raise RolloutStop(
             RolloutOutcome.UNAUTHENTICATED,
             "No API server: this is not a pod with a service account (KUBERNETES_SERVICE_HOST and "
-            f"{token} are looked for). Set automountServiceAccountToken: true on the pod.",
+            f"{token} are looked for). Mount its token into adaptive-k's container alone, as the chart does "
+            "(docs/rollout.md).",
         )
     address = f"[{host}]" if ":" in host else host
     return ApiServer(f"https://{address}:{port}", token, service_account / "ca.crt")
