@@ -123,8 +123,8 @@ def _launch(launch: Launch | None, k_max: int | None, version: str | None) -> li
                 Level.NOTE,
                 "launch settings",
                 "the server does not show them, so the method and max_num_seqs are not known here.",
-                "give them with --method and --max-num-seqs. (VLLM_SERVER_DEV_MODE=1 would show them, together with "
-                "dangerous endpoints: only where no client can reach the server.)",
+                "give --method and --max-num-seqs to `recommend` and `run`. (VLLM_SERVER_DEV_MODE=1 would show them, "
+                "together with dangerous endpoints: only where no client can reach the server.)",
             )
         ]
     findings = [_method(launch, version)] if launch.method else []

@@ -71,7 +71,7 @@ def test_without_developer_mode_the_launch_settings_are_asked_for(command: Comma
     with SimulatedServer("steady-code") as server:
         said = command("doctor", "--url", server.url)
     assert said.code == OK
-    assert "give them with --method and --max-num-seqs" in said.out
+    assert "give --method and --max-num-seqs to `recommend` and `run`" in said.out
     assert "dangerous" in said.out
 
 
