@@ -86,8 +86,9 @@ class Reason(StrEnum):
 
 
 MEANING: Final[dict[Reason, str]] = {
-    Reason.FASTER_K: "another k is faster, and the lower bound of the gain clears the minimum",
-    Reason.SPECULATION_LOSES: "no speculation (k=0) is faster than any draft at this load",
+    Reason.FASTER_K: "another k is faster: the lower bound of the gain clears the minimum; or, after three "
+    "windows of a probe, the gain itself does and its lower bound is a loss of no more than that",
+    Reason.SPECULATION_LOSES: "no speculation (k=0) is faster at this load, by the same rule",
     Reason.BEST_ALREADY: "the present k is the best one",
     Reason.GAIN_BELOW_MINIMUM: "another k looks faster, but by less than the minimum gain",
     Reason.GAIN_UNCERTAIN: "another k looks faster, but the lower bound of the gain does not clear the minimum",
