@@ -12,6 +12,15 @@ from controller.options.base import ENV_PREFIX, Options
 from controller.settings import CONFIG_ENV, VERBS
 
 SHORT = {"output": "-o"}
+_KINDS = {
+    "str": ("text", "TEXT"),
+    "float": ("number", "NUMBER"),
+    "int": ("whole number", "N"),
+    "bool": ("true or false", ""),
+    "Path": ("file", "FILE"),
+    "Folder": ("folder", "FOLDER"),
+}
+"""Types of options in words, and what stands for their values in the help."""
 
 
 def parser(version: str, verbs: Iterable[str] = VERBS) -> argparse.ArgumentParser:
@@ -52,9 +61,7 @@ def describe(field: FieldInfo) -> str:
         return f"{', '.join(choices[:-1])} or {choices[-1]}"
     if get_origin(inner) is tuple:
         return "files"
-    return {"str": "text", "float": "number", "int": "whole number", "bool": "true or false", "Path": "file"}[
-        inner.__name__
-    ]
+    return _KINDS[inner.__name__][0]
 
 
 def default_text(field: FieldInfo) -> str:
@@ -81,7 +88,7 @@ def _add(sub: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     elif choices := _choices(inner):
         arguments["choices"] = choices
     else:
-        arguments["metavar"] = {"float": "NUMBER", "int": "N", "Path": "FILE"}.get(inner.__name__, "TEXT")
+        arguments["metavar"] = _KINDS[inner.__name__][1]
     sub.add_argument(*names, **arguments)
 
 

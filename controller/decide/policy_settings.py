@@ -10,7 +10,8 @@ class PolicySettings:
     Attributes:
         minimum_gain: Least gain worth a change, as a ratio minus 1.
         minimum_drafts: Least evidence, in drafts.
-        cooldown_seconds: Least time between two changes.
+        cooldown_seconds: Least time between two changes at the present load, and between two at other batch sizes;
+            roll-backs and proven probes do not wait.
         max_batch: Largest batch of the schedule: the server's max_num_seqs.
         tpot_target_seconds: Time per output token to meet with the fewest drafts; None for the highest throughput.
         exploration_budget: Share of throughput that measuring another k may cost.

@@ -13,6 +13,8 @@ from controller.options.server import LoopOptions
 class BacktestOptions(FleetOptions, LoopOptions):
     """Replay what Prometheus holds of the past: what the loop would have decided, and what that would have brought."""
 
+    token_file: Path | None = Field(None, description="File with a bearer token for Prometheus; read for each query.")
+    ca_file: Path | None = Field(None, description="PEM bundle to verify its certificate with.")
     prometheus_url: Url = Field(description="Address of a Prometheus API, without /api/v1.")
     group_by: str | None = Field(
         "namespace,model_name",

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, NewType
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -71,6 +72,7 @@ Listen = Annotated[
 Duration = Annotated[
     str, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^([0-9]+([.][0-9]+)?[smhdw])+$"})
 ]
+Folder = NewType("Folder", Path)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

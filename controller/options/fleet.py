@@ -43,6 +43,9 @@ Match = Annotated[str, AfterValidator(matchers), WithJsonSchema({"type": "string
 class FleetOptions(AccessOptions):
     """Many servers, by what Prometheus (or Thanos, Mimir, VictoriaMetrics) holds of them."""
 
+    token_file: Path | None = Field(
+        None, description="File with a bearer token for the server, or for Prometheus; read for each request."
+    )
     prometheus_url: Url | None = Field(
         None, description="Address of a Prometheus API, without /api/v1: many servers from there instead of one."
     )

@@ -1,11 +1,10 @@
 """The options of `controller run --mode rollout`: which workload is rolled, and how carefully."""
 
-from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import Field
 
-from controller.options.base import Options, Positive, Url
+from controller.options.base import Folder, Options, Positive, Url
 
 _SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -56,6 +55,6 @@ class RolloutOptions(Options):
         None,
         description="Address of the Kubernetes API server, such as that of `kubectl proxy`; the pod's own without one.",
     )
-    rollout_service_account: Path | None = Field(
+    rollout_service_account: Folder | None = Field(
         None, description="Folder with token, ca.crt and namespace; where Kubernetes mounts them without one."
     )

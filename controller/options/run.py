@@ -21,7 +21,13 @@ class WatchOptions(LoopOptions, ServerOptions):
     interval_seconds: Positive = Field(
         10.0, description="Time between two scrapes, give or take a tenth; 60 with Prometheus."
     )
-    cooldown_seconds: float = Field(60.0, ge=0, description="Least time between two changes.", allow_inf_nan=False)
+    cooldown_seconds: float = Field(
+        60.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Least time between two changes at the present load, and between two at other batch sizes; "
+        "roll-backs and proven probes do not wait.",
+    )
     listen: Listen = Field(
         "127.0.0.1:9460", description="Where to serve the status page, /metrics, /livez, /readyz and /recommendation."
     )

@@ -11,7 +11,7 @@ from controller.options.base import Expression, Options, Positive, Url
 class AccessOptions(Options):
     """What a server wants to see, and what it must show."""
 
-    token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each scrape.")
+    token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each request.")
     ca_file: Path | None = Field(None, description="PEM bundle to verify the server's certificate with.")
 
 
@@ -39,8 +39,8 @@ class ModelOptions(Options):
     )
     moe_models: Expression | None = Field(
         None,
-        description="Models that are mixtures of experts, as a regular expression looked for in model_name, in either "
-        "case: their steps grow with every token. Without it, those of well-known names; $^ for none.",
+        description="Models that are mixtures of experts, as a regular expression looked for in model_name, upper "
+        "and lower case alike: their steps grow with every token. Without it, those of well-known names; $^ for none.",
     )
     profile: Path | None = Field(
         None, description="Step times measured before (CSV or JSON), as a start; `controller calibrate` makes one."

@@ -14,6 +14,7 @@ class ResetOptions(ServerOptions):
     """Return a server to its launch schedule at once, whoever holds another."""
 
     url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server.")
+    token_file: Path | None = Field(None, description="Not sent here: the engine plugin has a token of its own.")
     plugin_token_file: Path = Field(description="File with the engine plugin's token.")
 
 
@@ -74,7 +75,7 @@ class DemoOptions(Options):
 
     scenario: str = Field("code-to-prose", description="Traffic and hardware; `simulate --scenario list` names them.")
     speed: Positive = Field(10.0, le=200, description="Simulated seconds per second.")
-    seed: int = Field(0, ge=0, description="Same seed, same demo.")
+    seed: int = Field(0, ge=0, description="Same seed, same traffic.")
     passes: int = Field(18, ge=2, le=10000, description="Windows to show.")
     window_seconds: Positive = Field(10.0, description="Simulated seconds of one window.")
 
