@@ -125,7 +125,7 @@ def _reliability() -> Iterator[str]:
     )
     yield (
         "\nKills beside a real vLLM server are in `tests/real_vllm/test_kills.py`, faults of the Kubernetes API server "
-        "in `tests/contract/test_rollout_faults.py`. [Reasons](reasons.md) say what to do."
+        "in `tests/contract/test_rollout_faults.py`. The message of each [reason](reasons.md) says what to do."
     )
 
 
