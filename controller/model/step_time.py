@@ -1,6 +1,6 @@
 """Seconds of an engine step at (batch, k): a roofline with priors, corrected by what was measured.
 
-    ln t(B, m, p) = ln t0 + ln[ (1 + (n/n0)^q)^(1/q) + e (1 - exp(-n'/v)) + o g + d m + b B + s g B + x [n > limit]
+    ln t(B, m, p) = ln t0 + ln[ (1 + (n/n0)^q)^(1/q) + e (1 - exp(-n'/v)) + o g + d m + b B + s g B + x [n' > limit]
                                 + w p / n0 ] + delta(B, m)
 
 with n = B (1 + r m) tokens, m mean draft tokens per request-step, g the share of steps that draft at all, p prompt
