@@ -29,7 +29,7 @@ _QUERIES: Final = (
     (PER_POSITION,),
     *(tuple(_SINGLE[start : start + _TOGETHER]) for start in range(0, len(_SINGLE), _TOGETHER)),
 )
-"""Five queries, whatever the fleet's size, each with an answer that is held in memory alone."""
+"""Five queries beside that of the time, whatever the fleet's size, each with an answer that is held in memory alone."""
 _AHEAD: Final = 2
 """So many are under way at once: one would leave the store idle while its answer is on the way."""
 _NOT_IDENTITY: Final = frozenset({"__name__", "model_name", "engine", "position"})
