@@ -21,7 +21,7 @@ test: lint fast faults deploy page real  ## everything a change must pass, fast 
 test-all: .venv/dev audit  ## the slower rest
 	$(BIN)/pytest $(RUNS) -m slow tests
 
-fast: .venv/dev  ## tests without a real vLLM server, under three minutes
+fast: .venv/dev  ## tests without a real vLLM server
 	$(BIN)/pytest $(RUNS) -q -m "not slow" -n auto --dist worksteal --doctest-modules controller $(FAST)
 
 faults: .venv/dev  ## every fault of docs/reliability.md, played against the whole sidecar in virtual time
