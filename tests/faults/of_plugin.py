@@ -126,6 +126,14 @@ FAULTS: Final = (
         sees=(Reason.PLUGIN_ANSWER_BAD,),
     ),
     Fault(
+        name="plugin: of another server",
+        happens="It tells of a k beyond the draft positions of the page.",
+        inflict=telling(schedule=[[1, SLOTS, 9]], launch_schedule=[[1, SLOTS, 9]]),
+        lasts_seconds=95,
+        meanwhile=Meanwhile.LAUNCH,
+        sees=(Reason.PLUGIN_ANSWER_BAD,),
+    ),
+    Fault(
         name="plugin: token wrong",
         happens="The server's token is renewed before the sidecar's.",
         inflict=rotated,

@@ -12,6 +12,7 @@ from unittest.mock import patch
 from faults.fault import Fault, Inflict, Meanwhile, Row, at_once
 from faults.stage import Stage
 
+from controller.defect import defect
 from controller.reason import Reason
 
 OPEN: Final = os.open
@@ -49,6 +50,13 @@ def unmounted(stage: Stage) -> Iterator[None]:
     kept.rename(away)
     yield
     away.rename(kept)
+
+
+@contextmanager
+def failing(_: Stage) -> Iterator[None]:
+    """What nobody foresaw; it is told as in production, and not raised."""
+    with patch("controller.loop.learn", side_effect=ZeroDivisionError), patch("controller.loop.defect", defect):
+        yield
 
 
 def restarted_with(edit: Callable[[bytes], bytes]) -> Inflict:
@@ -132,6 +140,15 @@ FAULTS: Final = (
         happens="The folder of the checkpoint is not there.",
         inflict=unmounted,
         sees=(Reason.CHECKPOINT_NOT_SAVED,),
+    ),
+    Fault(
+        name="sidecar: a fault of its own",
+        happens="Its arithmetic fails on every window, for a minute and a half.",
+        inflict=failing,
+        lasts_seconds=95,
+        meanwhile=Meanwhile.LAUNCH,
+        sees=(Reason.DEFECT,),
+        normal_passes=1,
     ),
     unusable("corrupt", "a byte of the checkpoint is another.", lambda body: body.replace(b":", b"\xff", 1)),
     unusable("truncated", "half of the checkpoint is missing.", lambda body: body[: len(body) // 2]),

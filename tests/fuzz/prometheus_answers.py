@@ -109,6 +109,7 @@ def seeds() -> list[bytes]:
         *whole,
         *changed,
         b'\x80{"data": {"resultType": "scalar", "result": [1e300, "0"]}}',
+        b'\x80{"data": {"resultType": "scalar", "result": [NaN, "0"]}}',
         b'\x06{"error": "query processing would load too many samples"}',
         b"\x09<html>",
     ]

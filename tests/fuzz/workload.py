@@ -8,20 +8,27 @@ from typing import Any, Final
 from fakes import ManualClock
 
 from controller.act.rollout.api import KubernetesApi
+from controller.act.rollout.economics import realised
 from controller.act.rollout.guards import wanted_text
 from controller.act.rollout.place import find_place
-from controller.act.rollout.record import read_record
+from controller.act.rollout.record import Expected, Phase, Record, read_record
 from controller.act.rollout.result import RolloutStop
 from controller.act.rollout.settings import RolloutSettings
 from controller.act.rollout.target import Target
 from controller.act.rollout.workload import Kind, other_manager, progress, refuse_unfit
 from controller.decide.decision import Action, Decision
+from controller.model.economics import Score
 from controller.reason import Reason
 from fuzz.edits import edited, edits
 from fuzz.holding import fits
 
 SETTINGS: Final = RolloutSettings(namespace="default", kind=Kind.DEPLOYMENT, name="vllm", identity="pod")
 
+RECORD: Final = Record(1.8e9, 1, "{}", "{}", Phase.SETTLING, 1.8e9, 0, Expected(2, 3, 1.1, 8.0, 100.0, 1.1, 2.0))
+LATER: Final = Decision(
+    Action.HOLD, Reason.BEST_ALREADY, "k=3 is best.", k_now=3.0, batch=8.0,
+    scores=tuple(Score(k, 2.0, 0.01, 100.0, 90.0, 110.0, 1.0, 0.9, 1.1, True, True) for k in range(4)),
+)  # fmt: skip
 CHANGE: Final = Decision(Action.CHANGE, Reason.FASTER_K, "k=3 is faster.", k=3, schedule=((1, 64, 3),))
 
 
@@ -46,7 +53,9 @@ def check(data: bytes) -> None:
         return
     try:
         workload = Target(Answering(found), ManualClock(), SETTINGS).read()
-        read_record(workload)
+        record = read_record(workload)
+        if record is not None:
+            realised(record.expected, LATER)
         other_manager(workload, "adaptive-k")
         fits(progress(workload).sentence)
         wanted_text(find_place(workload, None, None), CHANGE, SETTINGS)
@@ -64,7 +73,7 @@ def _workloads() -> tuple[dict[str, Any], ...]:
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {
             "name": "vllm", "namespace": "default", "uid": "u", "generation": 2, "resourceVersion": "7",
-            "annotations": {"a": "b"},
+            "annotations": {"a": "b", **RECORD.annotations()},
             "managedFields": [{"manager": "helm", "time": "2026-01-01", "fieldsV1": {"f:containers": {}}}],
         },
         "spec": {"replicas": 1, "progressDeadlineSeconds": 900, "template": {"spec": {"containers": [container]}}},
