@@ -162,7 +162,8 @@ class Controller:
         try:
             return self._followed(snapshot, told)
         except Exception as error:  # noqa: BLE001  (as in `step`)
-            anew = replace(self._fresh, last=self._memory.get(snapshot.key, self._fresh).last)
+            known = self._memory.get(snapshot.key, self._fresh)
+            anew = replace(self._fresh, last=known.last, stood_down_until_seconds=known.stood_down_until_seconds)
             memory = _failed(anew, snapshot, defect(error))
             assert memory.last is not None
             last = replace(memory.last, acted=NOTHING_DONE)
