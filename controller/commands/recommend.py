@@ -15,6 +15,7 @@ from controller.commands.say import say
 from controller.commands.wiring import controller
 from controller.cycle import Cycle
 from controller.decide.decision import Action
+from controller.model.drafter import FIXED_K
 from controller.observe.errors import ObserveError
 from controller.observe.source import MetricsSource, ReplaySource
 from controller.options.recommend import Output, RecommendOptions
@@ -82,6 +83,11 @@ def _answered(options: RecommendOptions, source: MetricsSource, clock: Clock) ->
         print(answer)
     if options.output is Output.CONFIG:
         _explain_missing_config(cycle)
+        if answer and options.method is None:
+            say(
+                "controller recommend: without --method this is not safe for every method: a schedule stops vLLM with "
+                f"{', '.join(sorted(FIXED_K))}, whose k is fixed."
+            )
     return _exit_code(cycle, tell_change=options.exit_code)
 
 

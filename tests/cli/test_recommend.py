@@ -16,6 +16,7 @@ from pages import CAPTURES, NGRAM_WINDOW, after, page, snapshot
 
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAGE
 from controller.decide.launch import refuse_bad_schedule
+from controller.model.drafter import FIXED_K
 
 DULL: dict[str, Any] = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000}
 
@@ -134,6 +135,20 @@ def test_a_method_that_cannot_follow_a_schedule_gets_one_k(command: Command) -> 
     """A schedule would stop a server with suffix decoding."""
     said = command("recommend", "--source", *NGRAM_WINDOW, "-o", "config", "--method", "suffix")
     assert set(json.loads(said.out)) == {"method", "num_speculative_tokens"}
+
+
+def test_without_a_method_the_config_comes_with_a_warning(command: Command, saved: Saved) -> None:
+    """A schedule stops the methods whose k is fixed: on stderr, for stdout is what is pasted."""
+    told, untold = (
+        command("recommend", "--source", *NGRAM_WINDOW, "-o", "config", *more) for more in (("--method", "ngram"), ())
+    )
+    assert json.loads(told.out) == {"method": "ngram"} | json.loads(untold.out)
+    assert told.err == ""
+    (line,) = untold.err.splitlines()
+    assert "without --method this is not safe" in line
+    assert all(method in line for method in FIXED_K)
+    nothing = command("recommend", "--source", saved.after, saved.after, "-o", "config")
+    assert "--method" not in nothing.err, "there is nothing to paste"
 
 
 def test_without_evidence_the_config_is_explained_not_printed(command: Command, saved: Saved) -> None:
