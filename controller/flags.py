@@ -4,12 +4,13 @@ import argparse
 import types
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from controller.options.base import ENV_PREFIX, Options
-from controller.settings import CONFIG_ENV, VERBS
+from controller.plain import plain
+from controller.settings import CONFIG_ENV, VERBS, guess
 
 SHORT = {"output": "-o"}
 _KINDS = {
@@ -23,9 +24,17 @@ _KINDS = {
 """Types of options in words, and what stands for their values in the help."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong and where to look, without the usage of forty options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        self.exit(2, f"{self.prog}: {plain(message, 1000)}\n`{self.prog} --help` lists the options.\n")
+
+
 def parser(version: str, verbs: Iterable[str] = VERBS) -> argparse.ArgumentParser:
     """The parser of the whole command, or of some verbs of it."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="controller",
         description="adaptive-k: which num_speculative_tokens a vLLM server should run, from its own metrics.",
         epilog="Every option may also be an environment variable or a line of the YAML file given by --config.",
@@ -45,8 +54,16 @@ def parser(version: str, verbs: Iterable[str] = VERBS) -> argparse.ArgumentParse
 def parse(arguments: Sequence[str], version: str) -> tuple[str, dict[str, Any]]:
     """The verb and what the command line gave, by field name; options left out are absent."""
     asked = [verb for verb in arguments[:1] if verb in VERBS]  # the others need not be made for it
-    given = vars(parser(version, asked or VERBS).parse_args(arguments))
-    return given.pop("verb"), given
+    root = parser(version, asked or VERBS)
+    found, unknown = root.parse_known_args(arguments)
+    given = vars(found)
+    verb = given.pop("verb")
+    if unknown:
+        root.prog += f" {verb}"
+        name, known = unknown[0].partition("=")[0], ["--config", *map(_flag, VERBS[verb].model_fields)]
+        what = "there is no option" if name.startswith("-") else "this stands alone, with no option before it:"
+        root.error(f"{what} {plain(name)}{guess(name, known)}")
+    return verb, given
 
 
 def describe(field: FieldInfo) -> str:
@@ -79,7 +96,7 @@ def _add(sub: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     default = default_text(field)
     notes = ", ".join(filter(None, [f"default {default}" if default else "", ENV_PREFIX + name.upper()]))
     names = [SHORT[name]] if name in SHORT else []
-    names.append(f"--{name.replace('_', '-')}")
+    names.append(_flag(name))
     arguments: dict[str, Any] = {"dest": name, "help": f"{field.description} ({notes})".replace("%", "%%")}
     if inner is bool:
         arguments["action"] = argparse.BooleanOptionalAction
@@ -90,6 +107,10 @@ def _add(sub: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     else:
         arguments["metavar"] = _KINDS[inner.__name__][1]
     sub.add_argument(*names, **arguments)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _inner(field: FieldInfo) -> Any:

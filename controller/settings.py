@@ -7,7 +7,7 @@ YAML file > default.
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +98,9 @@ def _refuse_unknown_variables(variables: Iterable[str]) -> None:
     for name in given:
         option = name.removeprefix(ENV_PREFIX)
         if option not in known:
-            raise SettingsError(f"The environment variable {name} is not an option{_guess(option, known, ENV_PREFIX)}")
+            raise SettingsError(
+                f"The environment variable {plain(name)} is not an option{guess(option, known, ENV_PREFIX)}"
+            )
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -108,23 +110,32 @@ def _yaml(path: Path) -> dict[str, Any]:
 
     try:
         content = plain_yaml(text_of(path, FILE_BYTES_MAX))
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "its end"
+        raise SettingsError(
+            f"The settings file {path} is not YAML at {line} ({plain(error.problem or 'no reason given', 120)}): write "
+            "one `option: value` a line."
+        ) from error
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise SettingsError(
+            f"The settings file {path} cannot be read: {plain(' '.join(str(error).split()), 200)}"
+        ) from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"The settings file {path} must hold `option: value` lines.")
-    known = sorted(known_fields())
-    found = {str(key).replace("-", "_"): value for key, value in content.items()}
+    known = sorted(each.replace("_", "-") for each in known_fields())
+    found = {str(key).replace("_", "-"): value for key, value in content.items()}
     for key in found:
         if key not in known:
             raise SettingsError(
-                f"The settings file {path} has {plain(key)!r}, which is not an option{_guess(key, known)}"
+                f"The settings file {path} has {plain(key)!r}, which is not an option{guess(key, known)}"
             )
-    return found
+    return {key.replace("-", "_"): value for key, value in found.items()}
 
 
-def _guess(name: str, known: list[str], prefix: str = "") -> str:
+def guess(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """The end of a sentence about a name that is not known."""
     name = name[:80]  # comparing takes its time
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {prefix}{close[0]}?" if close else "."

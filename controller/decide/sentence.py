@@ -18,7 +18,7 @@ def sentence(  # noqa: PLR0911  (one return for each reason)
         drafts: Drafts behind the estimate of acceptance.
         settings: What the bounds had to clear.
     """
-    now = "the drafting of now" if present_k is None else f"k={present_k:.3g}"
+    now = "what runs now" if present_k is None else f"k={present_k:.3g}"
     load = f"at a batch of {decision.batch:.3g}"
     gained = percent(Bounded(best.gain_ratio, best.gain_low, best.gain_high))
     match decision.reason:

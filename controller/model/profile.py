@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from controller.model.step_table import Cell, StepTable
+from controller.plain import plain
 
 WEIGHT: Final = 5.0
 """A profile's cell counts as this many steady windows: what is then measured here soon outweighs it."""
@@ -73,7 +74,7 @@ def _json_rows(content: Any) -> Iterator[Row]:
     elif isinstance(content, dict) and content and all(isinstance(ks, dict) for ks in content.values()):
         for batch, ks in content.items():
             for k, step_ms in ks.items():
-                yield f"batch {batch}, k {k}", {"batch": batch, "k": k, "step_ms": step_ms}
+                yield f"batch {plain(batch, 20)}, k {plain(k, 20)}", {"batch": batch, "k": k, "step_ms": step_ms}
     else:
         raise ValueError("it holds no cells")
 

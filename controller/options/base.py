@@ -50,6 +50,12 @@ def _expression(text: str) -> str:
     return text
 
 
+def _file(path: Path) -> Path:
+    if not path.name:  # "" is taken for the present folder
+        raise ValueError("a file is expected")
+    return path
+
+
 def seconds_of(duration: str) -> float:
     """Seconds of a time as Prometheus writes it; 0 where it is none.
 
@@ -72,6 +78,7 @@ Listen = Annotated[
 Duration = Annotated[
     str, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^([0-9]+([.][0-9]+)?[smhdw])+$"})
 ]
+File = Annotated[Path, AfterValidator(_file)]
 Folder = NewType("Folder", Path)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -79,7 +86,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Options(BaseSettings):
     """What all verbs share: where settings come from."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, defer_build=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, defer_build=True
+    )
     from_file: ClassVar[dict[str, Any]] = {}
 
     @classmethod

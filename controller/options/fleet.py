@@ -1,12 +1,11 @@
 """The options of reading a fleet from Prometheus: where it is, how to reach it, which servers, and what makes a row."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from controller.options.base import Positive, Url
+from controller.options.base import File, Positive, Url
 from controller.options.server import AccessOptions
 
 _LABEL: Final = r"[a-zA-Z_][a-zA-Z0-9_]*"
@@ -43,7 +42,7 @@ Match = Annotated[str, AfterValidator(matchers), WithJsonSchema({"type": "string
 class FleetOptions(AccessOptions):
     """Many servers, by what Prometheus (or Thanos, Mimir, VictoriaMetrics) holds of them."""
 
-    token_file: Path | None = Field(
+    token_file: File | None = Field(
         None, description="File with a bearer token for the server, or for Prometheus; read for each request."
     )
     prometheus_url: Url | None = Field(
@@ -58,8 +57,8 @@ class FleetOptions(AccessOptions):
         description="Labels, joined by commas: one row for all servers that share them, and the model; a row a server "
         "without them.",
     )
-    username_file: Path | None = Field(None, description="File with the user of basic authentication, at Prometheus.")
-    password_file: Path | None = Field(None, description="File with its password.")
+    username_file: File | None = Field(None, description="File with the user of basic authentication, at Prometheus.")
+    password_file: File | None = Field(None, description="File with its password.")
     org_id: str = Field(
         "", pattern=r"^[!-~]{0,256}$", description="Tenant of a multi-tenant store, sent as X-Scope-OrgID."
     )

@@ -1,11 +1,10 @@
 """The options of `controller run`."""
 
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from controller.options.base import Listen, Positive, Url
+from controller.options.base import File, Listen, Positive, Url
 from controller.options.fleet import FleetOptions
 from controller.options.rollout import RolloutOptions
 from controller.options.server import LoopOptions, ServerOptions
@@ -38,7 +37,7 @@ class WatchOptions(LoopOptions, ServerOptions):
             "Kubernetes workload, which restarts it."
         ),
     )
-    plugin_token_file: Path | None = Field(
+    plugin_token_file: File | None = Field(
         None, description="File with the engine plugin's token; read for each request. Needed to apply."
     )
     owner: str | None = Field(
@@ -62,11 +61,11 @@ class WatchOptions(LoopOptions, ServerOptions):
         0.01, ge=0, le=0.2, description="Share of throughput that measuring another k may cost; 0 never explores."
     )
     freeze: bool = Field(False, description="Change nothing; what is in force, or being rolled out, is kept.")
-    freeze_file: Path | None = Field(None, description="While this file exists, as --freeze.")
+    freeze_file: File | None = Field(None, description="While this file exists, as --freeze.")
     stand_down_seconds: float = Field(
         900.0, ge=0, allow_inf_nan=False, description="Keep out this long after somebody else's `controller reset`."
     )
-    checkpoint: Path | None = Field(
+    checkpoint: File | None = Field(
         None, description="File that keeps what was learnt across restarts; nothing is kept without one."
     )
 

@@ -1,18 +1,16 @@
 """What several verbs are told: which server, how to reach it, what its counters cannot tell, and when to change."""
 
-from pathlib import Path
-
 from pydantic import Field
 
 from controller.model.drafter import Method
-from controller.options.base import Expression, Options, Positive, Url
+from controller.options.base import Expression, File, Options, Positive, Url
 
 
 class AccessOptions(Options):
     """What a server wants to see, and what it must show."""
 
-    token_file: Path | None = Field(None, description="File with a bearer token for the server; read for each request.")
-    ca_file: Path | None = Field(None, description="PEM bundle to verify the server's certificate with.")
+    token_file: File | None = Field(None, description="File with a bearer token for the server; read for each request.")
+    ca_file: File | None = Field(None, description="PEM bundle to verify the server's certificate with.")
 
 
 class ServerOptions(AccessOptions):
@@ -42,7 +40,7 @@ class ModelOptions(Options):
         description="Models that are mixtures of experts, as a regular expression looked for in model_name, upper "
         "and lower case alike: their steps grow with every token. Without it, those of well-known names; $^ for none.",
     )
-    profile: Path | None = Field(
+    profile: File | None = Field(
         None, description="Step times measured before (CSV or JSON), as a start; `controller calibrate` makes one."
     )
 
@@ -53,9 +51,12 @@ class PolicyOptions(Options):
     minimum_gain: float | None = Field(
         None,
         ge=0,
-        le=10,
+        le=1,
         allow_inf_nan=False,
-        description="Least gain in throughput that the lower bound must clear: 0.03 without one, 0.01 when applying.",
+        description=(
+            "Least gain in throughput that the lower bound must clear, as a share: 0.03 is 3%, and what holds without "
+            "one; 0.01 when applying."
+        ),
     )
     minimum_drafts: float = Field(300, ge=1, allow_inf_nan=False, description="Least evidence, in verified drafts.")
     max_num_seqs: int = Field(

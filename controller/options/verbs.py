@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from controller.model.drafter import Method
-from controller.options.base import Listen, Options, Positive, Url
+from controller.options.base import File, Listen, Options, Positive, Url
 from controller.options.server import ModelOptions, ServerOptions
 
 
@@ -14,8 +14,8 @@ class ResetOptions(ServerOptions):
     """Return a server to its launch schedule at once, whoever holds another."""
 
     url: Url = Field("http://127.0.0.1:8000", description="Address of the vLLM server.")
-    token_file: Path | None = Field(None, description="Not sent here: the engine plugin has a token of its own.")
-    plugin_token_file: Path = Field(description="File with the engine plugin's token.")
+    token_file: File | None = Field(None, description="Not sent here: the engine plugin has a token of its own.")
+    plugin_token_file: File = Field(description="File with the engine plugin's token.")
 
 
 class DoctorOptions(ServerOptions):
@@ -32,7 +32,7 @@ class CalibrateOptions(ModelOptions):
         description="Saved pages in pairs: before and after of one server, before and after of the next, ..."
     )
     page_limit_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="A larger page is refused.")
-    save: Path | None = Field(None, description="File to save the profile in; printed without one.")
+    save: File | None = Field(None, description="File to save the profile in; printed without one.")
 
     @model_validator(mode="after")
     def _pairs(self) -> "CalibrateOptions":
@@ -52,7 +52,7 @@ class LaunchConfigOptions(Options):
         None,
         description="Wanted schedule, [[lowest batch, highest batch, k], ...]; k_max everywhere without one.",
     )
-    recommendation: Path | None = Field(None, description="Take the schedule from a saved `recommend -o json` instead.")
+    recommendation: File | None = Field(None, description="Take the schedule from a saved `recommend -o json` instead.")
 
 
 class SimulateOptions(Options):
@@ -64,7 +64,7 @@ class SimulateOptions(Options):
     seed: int = Field(0, ge=0, description="Same seed, same server.")
     k: int | None = Field(None, ge=1, le=64, description="num_speculative_tokens; the scenario's own without one.")
     developer_mode: bool = Field(False, description="Answer /server_info, as VLLM_SERVER_DEV_MODE=1 does.")
-    plugin_token_file: Path | None = Field(
+    plugin_token_file: File | None = Field(
         None,
         description="File with the engine plugin's token: k can then be changed live, as by `run --mode apply`.",
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from controller.options.base import Options, Positive
+from controller.options.base import File, Options, Positive
 
 
 class Figure(StrEnum):
@@ -55,13 +55,13 @@ class WhatIfOptions(Options):
     k_max: int | None = Field(
         None, ge=1, le=64, description="Largest k; as far as acceptance is given, or 8, without one."
     )
-    recommendation: Path | None = Field(
+    recommendation: File | None = Field(
         None, description="Take acceptance and cost, where no option states them, from a saved `recommend -o json`."
     )
     compare: tuple[Path, ...] = Field(
         (), description="Two saved `recommend -o json`, before and after a change of drafter: what it brought."
     )
-    plot: Path | None = Field(None, description="Draw into this .png or .svg file (pip install 'adaptive-k[plot]').")
+    plot: File | None = Field(None, description="Draw into this .png or .svg file (pip install 'adaptive-k[plot]').")
     figure: Figure = Field(
         Figure.K,
         description="What to draw: speed over k; the best k over batch; best k on the plane of acceptance and cost; "

@@ -200,5 +200,5 @@ def _parsed(version: str) -> tuple[int, int]:
     >>> _parsed("0.32.1rc2"), _parsed("dev")
     ((0, 32), (0, 0))
     """
-    match = re.match(r"v?(\d+)\.(\d+)", version)
+    match = re.match(r"v?(\d{1,6})\.(\d{1,6})", version)
     return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.decide.decision import Bounded
 from controller.files import DOCUMENT_BYTES_MAX, text_of
+from controller.plain import plain
 from controller.report.document import VERSION
 
 
@@ -68,7 +69,7 @@ def read(path: Path) -> SavedServer:
     try:
         found = json.loads(text_of(path, DOCUMENT_BYTES_MAX), parse_constant=_no_constant)
         if found["schema"] != VERSION:
-            raise ValueError(f"{path} has schema {found['schema']!r}; this adaptive-k reads {VERSION}")
+            raise ValueError(f"{path} has schema {plain(repr(found['schema']), 40)}; this adaptive-k reads {VERSION}")
         judged = [server for server in found["servers"] if server["scores"]]
         servers = [_server(server, str(path)) for server in judged]
     except OSError as error:
@@ -92,16 +93,19 @@ def _server(server: dict[str, Any], path: str) -> SavedServer:
     return SavedServer(
         model_name=str(server["model_name"]),
         batch=_positive(server["batch"], f"{path}: batch"),
-        k_now=None if k_now is None else float(k_now),
-        mean_acceptance_length=None if length is None else float(length),
-        survival=tuple(Bounded(*map(float, each)) for each in zip(*columns, strict=True)),
-        coverage=1.0 if coverage is None else float(coverage),
+        k_now=None if k_now is None else _number(k_now, f"{path}: k_effective"),
+        mean_acceptance_length=None if length is None else _number(length, f"{path}: mean_acceptance_length"),
+        survival=tuple(
+            Bounded(*(_number(each, f"{path}: acceptance_by_position") for each in bounds))
+            for bounds in zip(*columns, strict=True)
+        ),
+        coverage=1.0 if coverage is None else _number(coverage, f"{path}: draft_coverage"),
         scores=scores,
     )
 
 
 def _score(score: dict[str, Any], path: str) -> SavedScore:
-    k = int(score["k"])
+    k = round(_number(score["k"], f"{path}: k"))
 
     def number(name: str) -> float:
         return _positive(score[name], f"{path}: {name} at k={k}")
@@ -113,10 +117,20 @@ def _score(score: dict[str, Any], path: str) -> SavedScore:
 
 
 def _positive(value: Any, name: str) -> float:
-    number = float(value)
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} is {value}, which is impossible")
+    number = _number(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} is {number:g}, which is impossible")
     return number
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        found = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"{name} is {plain(str(value)[:100], 40)}, which is impossible")
+    return found
 
 
 def _no_constant(name: str) -> None:

@@ -63,7 +63,7 @@ def _facts(engine: EngineCycle) -> list[str]:
             (
                 "now",
                 (
-                    f"k {_k_now(decision.k_now)} of at most {engine.k_max}, batch {window.decode_batch:.1f}, "
+                    f"k {_k_of(engine)}, batch {window.decode_batch:.1f}, "
                     f"{window.step_seconds * 1e3:.2f} ms a step{accepted}"
                 ),
             )
@@ -134,6 +134,12 @@ def _mark(engine: EngineCycle, k: int) -> str:
     elif decision.k_best == k and decision.k_best != decision.k:
         marks.append("(looks best)")
     return " ".join(marks)
+
+
+def _k_of(engine: EngineCycle) -> str:
+    if engine.decision.k_now is None:
+        return f"not known, at most {engine.k_max} (drafts may fall short of it: --k tells it)"
+    return f"{_k_now(engine.decision.k_now)} of at most {engine.k_max}"
 
 
 def _k_now(k: float | None) -> str:

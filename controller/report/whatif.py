@@ -175,7 +175,9 @@ def _mark(question: Question, answer: WhatIf, current: WhatIf | None, k: int) ->
 
 
 def _legend(question: Question) -> list[str]:
-    lines = ["A draft pays while the tokens it adds exceed its price: the tokens that its time yields without it."]
+    lines = [
+        "A draft pays while the tokens that it adds exceed its price: the tokens that the same time yields without it."
+    ]
     if question.implied is not None:
         lines.append("'observed cost' is ms/token with the draft time that the observed TPOT implies.")
     if question.cost.half_batch is None:

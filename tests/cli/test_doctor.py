@@ -187,6 +187,12 @@ def test_an_old_version_is_told_what_it_lacks(command: Command) -> None:
     assert "warning  version: vLLM 0.11.2: no schedule of k by batch size (that came with 0.24)" in said.out
 
 
+def test_a_version_without_end_is_none(command: Command) -> None:
+    """Nobody counts so far."""
+    said = examined(command, version("9" * 5000 + ".1"), MODELS, server_info(), METRICS)
+    assert "warning  version: vLLM 999" in said.out
+
+
 def test_several_engines_are_named(command: Command) -> None:
     """With what that means for a schedule."""
     engines = answer(page(*(after(snapshot(engine=name)) for name in "01")))

@@ -285,3 +285,12 @@ def test_a_stated_k_beyond_what_the_server_can_draft_is_refused(command: Command
     said = command("recommend", "--source", *NGRAM_WINDOW, "--k", 9)
     assert said.code == FAILED
     assert "--k 9 is beyond k_max=4" in said.err
+
+
+def test_where_k_is_not_known_it_is_said_how_to_tell_it(command: Command) -> None:
+    """Drafts of a lookup fall short of k, so that the counters do not show it."""
+    said = command("recommend", "--source", *NGRAM_WINDOW, "--method", "ngram")
+    assert "now      k not known, at most 4 (drafts may fall short of it: --k tells it), batch " in said.out
+    assert "what runs now" in said.out
+    known = command("recommend", "--source", *NGRAM_WINDOW, "--method", "ngram", "--k", 4)
+    assert "now      k 4 of at most 4, batch " in known.out

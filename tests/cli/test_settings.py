@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +96,14 @@ def test_the_variables_of_a_kubernetes_service_are_no_options(
 
 
 BAD_FILES = {
-    "no YAML": ("url: [\n", "cannot be read"),
+    "no YAML": ("k: 3\nurl: [\n", "is not YAML at line 3"),
+    "steering": ("k: [\u202e\n", "is not YAML"),
     "a list": ("- url\n", "must hold `option: value` lines"),
     "a word": ("url\n", "must hold `option: value` lines"),
-    "unknown option": ("windw_seconds: 3\n", "did you mean window_seconds?"),
+    "unknown option": ("windw_seconds: 3\n", "'windw-seconds', which is not an option; did you mean window-seconds?"),
     "bad value": ("window_seconds: soon\n", "--window-seconds: Input should be a valid number"),
     "control code": ("url: \x00\n", "cannot be read"),
-    "code": ("url: !!python/object/apply:os.system ['true']\n", "cannot be read"),
+    "code": ("url: !!python/object/apply:os.system ['true']\n", "is not YAML at line 1"),
     "endless nesting": ("[" * 100_000, "cannot be read"),
 }
 
@@ -113,6 +116,7 @@ def test_a_bad_settings_file_is_named(text: str, words: str, command: Command, s
     assert (said.code, said.out) == (USAGE, "")
     assert words in said.err
     assert len(said.err) < 600
+    assert said.err.replace("\n", "").isprintable()
 
 
 def test_a_file_that_would_unfold_to_any_size_is_refused(command: Command, saved: Saved) -> None:
@@ -223,3 +227,53 @@ def test_a_missing_required_option_is_named(command: Command) -> None:
     assert said.code == USAGE
     assert said.code != FAILED
     assert "--method" in said.err
+
+
+def test_an_empty_variable_is_as_none(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Manifests often have such; a freeze file of no name would freeze for ever, a checkpoint end the first pass."""
+    for name in ("CHECKPOINT", "FREEZE_FILE", "MAX_NUM_SEQS", "METHOD", "CONFIG"):
+        monkeypatch.setenv(f"ADAPTIVE_K_{name}", "")
+    assert top_batch(command) == 256
+    found = load("run", {})
+    assert (found.checkpoint, found.freeze_file) == (None, None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+@pytest.mark.parametrize("option", ["checkpoint", "freeze-file", "token-file"])
+def test_a_file_that_has_no_name_is_refused(path: str, option: str, command: Command, saved: Saved) -> None:
+    """By flag and by file."""
+    config = saved(f"{option}: '{path}'\n", "settings.yaml")
+    for given in ((f"--{option}", path), ("--config", config)):
+        said = command("run", *given)
+        assert said.code == USAGE
+        assert f"--{option}: a file is expected" in said.err
+
+
+WRONG = {
+    "an unknown option": (("--methd", "eagle"), "there is no option --methd; did you mean --method?"),
+    "one with its value": (
+        ("--windows-seconds=3",),
+        "there is no option --windows-seconds; did you mean --window-seconds?",
+    ),
+    "nothing like any": (("--xyzzy",), "there is no option --xyzzy."),
+    "a word alone": (("there",), "this stands alone, with no option before it: there."),
+    "a wrong choice": (("--method", "eagel"), "argument --method: invalid choice: 'eagel'"),
+    "no value": (("--url",), "argument --url: expected one argument"),
+    "a gain of 300%": (("--minimum-gain", 3), "--minimum-gain: Input should be less than or equal to 1"),
+    "one that steers": (("--\x1b[31m",), r"there is no option --\x1b[31m."),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG.values(), ids=WRONG)
+def test_a_wrong_use_is_two_lines(
+    arguments: tuple[object, ...], words: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong, and where the options are: not forty options first."""
+    with suppress(SystemExit):
+        said = command("recommend", *arguments)
+        sys.stderr.write(said.err)
+    told = capsys.readouterr().err
+    assert told.startswith("controller recommend: ")
+    assert words in told
+    assert told.endswith("\n`controller recommend --help` lists the options.\n")
+    assert told.count("\n") == 2

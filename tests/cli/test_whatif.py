@@ -297,3 +297,24 @@ def test_a_saved_number_that_cannot_be_is_refused(
     said = command("whatif", "--recommendation", saved(json.dumps(found), "spoilt.json"))
     assert (said.code, said.out) == (USAGE, "")
     assert "spoilt.json" in said.err
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"batch": "8" * 100_000}, ": batch is 8888888888888888888888888888888888888888…"),
+        ({"draft_coverage": 10**400}, ": draft_coverage is 1000"),
+        ({"k_effective": "x"}, ": k_effective is x, which is impossible"),
+    ],
+)
+def test_a_saved_recommendation_with_numbers_that_are_none_is_refused_by_name(
+    changed: dict[str, object], words: str, command: Command, before: Path, saved: Saved
+) -> None:
+    """Briefly, whatever stands there."""
+    document = json.loads(before.read_text("utf-8"))
+    document["servers"][0] |= changed
+    path = saved(json.dumps(document), "changed.json")
+    said = command("whatif", "--recommendation", path)
+    assert (said.code, said.out) == (USAGE, "")
+    assert f"{path}{words[:30]}" in said.err
+    assert len(said.err) < 400

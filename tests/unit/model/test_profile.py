@@ -82,6 +82,8 @@ def test_a_profile_is_not_a_measurement_of_this_server() -> None:
         ('{"cells": [3]}', "cell 1 is not an object"),
         ('{"cells": [{"batch": 1, "k": 0}]}', "cell 1: step_ms is not a number"),
         ('{"1": {"0": null}}', "batch 1, k 0: step_ms is not a number"),
+        ('{"\\u001b[31m": {"0": null}}', r"batch \\x1b\[31m, k 0: batch is not a number"),
+        (json.dumps({"9" * 1000: {"0": 1.0}}), r"^batch 9{19}…, k 0"),
         ("[1, 2]", "holds no cells"),
         ("{", "neither JSON nor CSV"),
         ("[" * 100_000, "neither JSON nor CSV"),
