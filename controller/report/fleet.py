@@ -8,7 +8,7 @@ from controller.decide.decision import Action, Bounded
 from controller.report.document import speculative_config
 from controller.report.row import name
 from controller.report.stake import Stake, ranked, stake, totals
-from controller.report.table import engine_text
+from controller.report.table import engine_text, merging
 
 DETAILS_MAX: Final = 20
 """So many changes are told in full; the JSON document has them all."""
@@ -23,13 +23,16 @@ def fleet_table(cycle: Cycle, method: str | None = None, *, explained: bool = Fa
     engines = ranked(cycle.engines)
     changes = [each for each in engines if each.failure is None and each.decision.action is not Action.HOLD]
     lines = [_HEADER, *map(_line, engines), "", *_totals(cycle)]
+    use = ""
     for each in changes[:DETAILS_MAX]:
         if explained:
             lines += ["", engine_text(each, name(each), method, explained=True)]
         else:
             lines += ["", f"{name(each)}: {each.decision.sentence} [{each.decision.reason.value}]"]
-            config = speculative_config(each, method)
-            lines += [f"  --speculative-config '{json.dumps(config)}'"] if config else []
+            if config := speculative_config(each, method):
+                lines.append(f"  --speculative-config '{json.dumps(config)}'")
+                use = merging(config, many=True)
+    lines += ["", use] if use else []
     if len(changes) > DETAILS_MAX:
         lines += ["", f"{len(changes) - DETAILS_MAX} more changes are in the JSON document (-o json)."]
     return "\n".join(lines)

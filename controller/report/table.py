@@ -1,6 +1,7 @@
 """The answer as people read it in a terminal."""
 
 import json
+from typing import Any
 
 from controller.act.actuator import Outcome
 from controller.cycle import Cycle, EngineCycle
@@ -45,12 +46,16 @@ def engine_text(engine: EngineCycle, title: str, method: str | None, *, explaine
         lines += ["", *explain(engine)]
     config = speculative_config(engine, method)
     if config is not None:
-        lines += [
-            "",
-            "for --speculative-config (keep your method and model as they are):",
-            json.dumps(config),
-        ]
+        lines += ["", f"{merging(config, many=engine.replicas is not None)}:", json.dumps(config)]
     return "\n".join(lines)
+
+
+def merging(config: dict[str, Any], *, many: bool) -> str:
+    """What a configuration is for. Live control wants one with every k in it; of a fleet no file holds one schedule."""
+    source = "--schedule" if many else "--recommendation FILE"
+    scheduled = "num_speculative_tokens_per_batch_size" in config
+    live = f" (for live control: `controller launch-config {source}`)" if scheduled else ""
+    return f"merge into your --speculative-config, method and model kept{live}"
 
 
 def _facts(engine: EngineCycle) -> list[str]:

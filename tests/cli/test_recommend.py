@@ -137,6 +137,15 @@ def test_a_method_that_cannot_follow_a_schedule_gets_one_k(command: Command) -> 
     assert set(json.loads(said.out)) == {"method", "num_speculative_tokens"}
 
 
+@pytest.mark.parametrize(("method", "live"), [("ngram", True), ("suffix", False)])
+def test_the_table_says_what_its_configuration_is_for(method: str, live: bool, command: Command) -> None:
+    """To be merged; `launch-config` prints one for live control, but none for a method of one k."""
+    said = command("recommend", "--source", *NGRAM_WINDOW, "--method", method)
+    title = said.out.splitlines()[-2]
+    assert title.startswith("merge into your --speculative-config, method and model kept")
+    assert ("`controller launch-config --recommendation FILE`" in title) is live
+
+
 def test_without_a_method_the_config_comes_with_a_warning(command: Command, saved: Saved) -> None:
     """A schedule stops the methods whose k is fixed: on stderr, for stdout is what is pasted."""
     told, untold = (

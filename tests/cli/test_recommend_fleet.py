@@ -74,6 +74,8 @@ def test_one_line_a_server_the_most_to_gain_first_and_the_totals(command: Comman
     assert "2 with a negative margin" in said.out
     assert re.search(r"2 changes recommended: \+[\d,]+ tokens/s \(\+", said.out)
     assert said.out.count("--speculative-config '{") == 2
+    assert lines[-1].startswith("merge into your --speculative-config, method and model kept")
+    assert "`controller launch-config --schedule`" in lines[-1], "the document of a fleet holds many schedules"
     assert max(map(len, lines[:5])) <= 140
 
 
