@@ -10,7 +10,7 @@ from controller.commands.say import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
 from controller.files import DOCUMENT_BYTES_MAX, text_of
-from controller.model.drafter import FIXED_K, Method
+from controller.model.drafter import CUT_K, FIXED_K, LIVE_K, Method
 from controller.options.base import SettingsError
 from controller.options.verbs import LaunchConfigOptions
 
@@ -27,9 +27,14 @@ are, by their source, up to 0.31."""
 def launch_config(options: LaunchConfigOptions) -> int:
     """Print the `--speculative-config` and why it looks as it does."""
     if options.method in FIXED_K:
+        cut = (
+            ". With the engine plugin k can still be lowered live, where vLLM schedules synchronously: drafts "
+            "are then cut before they are verified (docs/engine-plugin.md)"
+        )
         raise SettingsError(
             f"--method {options.method} allows one k only: vLLM stops when a schedule changes it. Launch it with the "
             f"num_speculative_tokens that `controller recommend --method {options.method}` gives"
+            f"{cut if options.method in CUT_K else ''}."
         )
     wanted = _wanted(options)
     try:
@@ -42,11 +47,19 @@ def launch_config(options: LaunchConfigOptions) -> int:
     config["num_speculative_tokens"] = options.k_max
     config["num_speculative_tokens_per_batch_size"] = [list(each) for each in schedule]
     broken = f"{BROKEN}\n" if options.method in DRAFTERS else ""
+    fixed = (
+        ""
+        if options.method in LIVE_K
+        else (
+            f"The engine plugin does not change k of method {options.method} live, for it is not "
+            "known to survive that: this schedule holds until the next launch (docs/engine-plugin.md).\n"
+        )
+    )
     say(
         f"Every k from 0 to {options.k_max} occurs for some batch size up to {options.max_num_seqs}, so that vLLM "
         "captures CUDA graphs for each; the single batch sizes near the top are there for that alone.\n"
         "On the V1 runner any schedule forces piecewise graphs: measure throughput before and after.\n"
-        f"{broken}Start vLLM with:"
+        f"{broken}{fixed}Start vLLM with:"
     )
     print(f"--speculative-config {shlex.quote(json.dumps(config))} --max-num-seqs {options.max_num_seqs}")
     return OK

@@ -106,3 +106,7 @@ METHODS: Final[dict[Method, Drafter]] = {
 """The priors of each method."""
 FIXED_K: Final = frozenset({"suffix", "medusa", "ngram_gpu", "extract_hidden_states"})
 """Methods that assert k == num_speculative_tokens: a schedule kills the engine (vLLM 0.32, V1 runner)."""
+LIVE_K: Final = frozenset({Method.NGRAM, Method.DRAFT_MODEL, Method.EAGLE, Method.EAGLE3, Method.MTP})
+"""Methods whose k the engine plugin changes live."""
+CUT_K: Final = frozenset({Method.SUFFIX, Method.MEDUSA})
+"""Methods whose drafts it cuts instead, without asynchronous scheduling; of any other it leaves k alone."""

@@ -11,6 +11,8 @@ from pages import NGRAM_WINDOW
 from controller.commands.exit_codes import OK, USAGE
 from controller.decide.launch import refuse_bad_schedule
 from controller.decide.schedule import k_at
+from controller.engine.scheduler import CUT, FOLLOWS
+from controller.model.drafter import FIXED_K, Method
 
 
 def printed(command: Command, *arguments: object) -> tuple[dict[str, Any], int]:
@@ -98,6 +100,22 @@ def test_a_file_without_one_schedule_is_refused(content: str, command: Command, 
     said = command("launch-config", "--method", "eagle", "--recommendation", saved(content, "found.json"))
     assert said.code == USAGE
     assert "found.json" in said.err
+
+
+@pytest.mark.parametrize("method", sorted(set(Method) - FIXED_K))
+def test_a_method_whose_k_the_plugin_leaves_alone_is_told(method: Method, command: Command) -> None:
+    """The plugin's own lists say which; what is printed is a schedule all the same, for the launch alone."""
+    said = command("launch-config", "--method", method.value)
+    assert said.code == OK
+    assert (f"does not change k of method {method} live" in said.err) is (method not in FOLLOWS)
+
+
+@pytest.mark.parametrize("method", sorted(FIXED_K & set(Method)))
+def test_a_method_of_one_k_is_refused_with_what_the_plugin_can_do(method: str, command: Command) -> None:
+    """It cuts the drafts of some."""
+    said = command("launch-config", "--method", method)
+    assert "allows one k only" in said.err
+    assert ("k can still be lowered live" in said.err) is (method in CUT)
 
 
 @pytest.mark.parametrize(("method", "told"), [("eagle", True), ("draft_model", True), ("ngram", False)])
