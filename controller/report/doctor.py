@@ -9,7 +9,9 @@ from controller.model.drafter import FIXED_K, METHODS, Drafting, Method
 from controller.observe.errors import ObserveError
 from controller.observe.inspect import Identity, Launch
 from controller.observe.snapshot import Snapshot
+from controller.observe.speculation import Speculation
 from controller.plain import plain
+from controller.reason import Reason
 
 DYNAMIC_SINCE: Final = (0, 24)
 """vLLM's first version with `num_speculative_tokens_per_batch_size`."""
@@ -34,8 +36,15 @@ class Finding:
     fix: str = ""
 
 
-def examine(identity: Identity | ObserveError, snapshots: tuple[Snapshot, ...] | ObserveError) -> tuple[Finding, ...]:
-    """Findings from what the server says of itself and from its metrics page, or from why these cannot be had."""
+def examine(
+    identity: Identity | ObserveError,
+    snapshots: tuple[Snapshot, ...] | ObserveError,
+    plugin: Speculation | ObserveError | None,
+) -> tuple[Finding, ...]:
+    """Findings from what the server says of itself, from its metrics page, and from its plugin.
+
+    Or from why these cannot be had; the plugin of a server that cannot be reached is not asked.
+    """
     findings = []
     if isinstance(identity, ObserveError):
         findings.append(Finding(Level.PROBLEM, "server", identity.message))
@@ -49,6 +58,8 @@ def examine(identity: Identity | ObserveError, snapshots: tuple[Snapshot, ...] |
     findings += [_speculation(snapshots, launch), _engines(snapshots, launch)]
     if not isinstance(identity, ObserveError):
         findings += _launch(launch, _k_max(snapshots), identity.version)
+    if plugin is not None:
+        findings.append(_live_control(plugin))
     return tuple(findings)
 
 
@@ -179,6 +190,32 @@ def _method(launch: Launch, version: str | None) -> Finding:
     return Finding(Level.OK, "method", f"{method} always drafts k.", f"pass --method {method}.")
 
 
+def _live_control(plugin: Speculation | ObserveError) -> Finding:
+    """Never a problem: recommending needs no plugin."""
+    topic, document = "live control", "see docs/engine-plugin.md."
+    if isinstance(plugin, Speculation):
+        if plugin.writable:
+            return Finding(
+                Level.OK,
+                topic,
+                "the engine plugin answers: k can be changed while the server runs.",
+                "controller run --mode apply --plugin-token-file FILE",
+            )
+        why = (plugin.read_only_because or "no reason is given").rstrip(".")
+        return Finding(Level.NOTE, topic, f"the engine plugin answers, but k cannot be changed: {why}.", document)
+    if plugin.reason is Reason.PLUGIN_MISSING:
+        return Finding(Level.NOTE, topic, "the engine plugin is not installed: k can be recommended only.", document)
+    if plugin.reason is Reason.PLUGIN_REFUSES:
+        return Finding(
+            Level.NOTE,
+            topic,
+            "the path of the engine plugin is guarded, and the plugin itself lets everybody read: something stands in "
+            "front of the server.",
+            "give the address of vLLM itself.",
+        )
+    return Finding(Level.NOTE, topic, plugin.message)
+
+
 def _graphs(launch: Launch, k_max: int | None) -> list[Finding]:
     limit, seqs = launch.capture_limit_tokens, launch.max_num_seqs
     if launch.enforce_eager or not limit or not seqs or k_max is None or seqs * (k_max + 1) <= limit:
@@ -200,5 +237,5 @@ def _parsed(version: str) -> tuple[int, int]:
     >>> _parsed("0.32.1rc2"), _parsed("dev")
     ((0, 32), (0, 0))
     """
-    match = re.match(r"v?(\d{1,6})\.(\d{1,6})", version)
+    match = re.match(r"v?(\d{1,6})\.(\d{1,6})", version)  # of a thousand digits int() makes no number
     return (int(match[1]), int(match[2])) if match else (0, 0)

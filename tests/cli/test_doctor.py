@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from calling import Command, Said, Saved
-from loopback import Loopback, answer, hang, self_signed, unused_port
+from loopback import Answer, Loopback, answer, hang, self_signed, unused_port
 from pages import after, page, snapshot
+from simulated import TOKEN
 
 from controller.commands.exit_codes import FAILED, OK
+from controller.observe.plugin import PATH
 from controller.simulator.server import SimulatedServer
 
 MODELS = answer(json.dumps({"object": "list", "data": [{"id": "tiny", "object": "model"}]}))
@@ -39,12 +41,15 @@ def server_info(speculative: dict[str, Any] | None = None, **sections: dict[str,
     return answer(json.dumps({"vllm_config": config | sections, "vllm_env": {}, "system_env": {}}))
 
 
-def examined(command: Command, *answers: bytes) -> Said:
-    """The doctor's words on a server with these answers on /version, /v1/models, /server_info and /metrics."""
-    with Loopback(*answers) as server:
-        said = command("doctor", "--url", server.url, "--timeout-seconds", 5)
+NO_PLUGIN = answer('{"detail":"Not Found"}', "404 Not Found")
+
+
+def examined(command: Command, *answers: bytes, plugin: Answer = NO_PLUGIN) -> Said:
+    """The doctor's words on a server with these answers on /version, /v1/models, /server_info, /metrics, the plugin."""
+    with Loopback(*answers, plugin) as server:
+        said = command("doctor", "--url", server.url, "--timeout-seconds", 1)
     paths = [request.split()[1] for request in server.requests]
-    assert paths == ["/version", "/v1/models", "/server_info?config_format=json", "/metrics"]
+    assert paths == ["/version", "/v1/models", "/server_info?config_format=json", "/metrics", PATH]
     return said
 
 
@@ -212,6 +217,54 @@ def test_hostile_answers_reach_the_terminal_harmless(command: Command) -> None:
     )
     assert said.code == OK
     assert len(said.out) < 6000
+
+
+def test_a_plugin_that_takes_orders_is_told(command: Command, saved: Saved) -> None:
+    """With the command that gives them; it is asked without a token."""
+    with SimulatedServer("steady-code", token_file=saved(TOKEN, "token")) as server:
+        said = command("doctor", "--url", server.url)
+    assert said.code == OK
+    assert "ok       live control: the engine plugin answers: k can be changed while the server runs." in said.out
+    assert said.out.endswith("-> controller run --mode apply --plugin-token-file FILE\n")
+
+
+def test_a_plugin_that_takes_no_orders_says_why(command: Command) -> None:
+    """Here nobody gave it a token file."""
+    with SimulatedServer("steady-code") as server:
+        said = command("doctor", "--url", server.url)
+    assert said.code == OK
+    assert "note     live control: the engine plugin answers, but k cannot be changed: " in said.out
+    assert "AK_VLLM_TOKEN_FILE" in said.out
+
+
+PLUGINS = {
+    "none": (NO_PLUGIN, "the engine plugin is not installed"),
+    "off": (answer('{"error": "the plugin is off, this vLLM lacks X"}', "503 S"), "503: the plugin is off, this vLLM"),
+    "a guard": (answer('{"error": "Unauthorized"}', "401 Unauthorized"), "something stands in front of the server"),
+    "HTML": (answer("<html>\x1b[2J</html>"), "does not answer as the adaptive-k plugin does"),
+    "a list": (answer("[1]"), "does not answer as the adaptive-k plugin does"),
+    "no text": (answer(b"\xff\xfe"), "is not text"),
+    "nothing": (hang, "did not answer within 1 s"),
+    "a redirect": (answer("", "302 Found", "Location: http://else"), "answered with status 302"),
+}
+
+
+@pytest.mark.parametrize(("plugin", "words"), PLUGINS.values(), ids=PLUGINS)
+def test_a_plugin_without_a_good_answer_is_one_note(plugin: Answer, words: str, command: Command) -> None:
+    """Recommending needs none, so nothing has failed."""
+    said = examined(command, version(), MODELS, server_info(), METRICS, plugin=plugin)
+    assert said.code == OK
+    (line,) = (line for line in said.out.splitlines() if "live control:" in line)
+    assert line.startswith("note")
+    assert words in line
+
+
+@pytest.mark.parametrize("number", ["1" * 5000 + ".1", "0." + "3" * 5000, "v" * 5000])
+def test_a_version_of_thousands_of_digits_is_read_as_unknown(number: str, command: Command) -> None:
+    """Whoever answers there may be anybody."""
+    said = examined(command, version(number), MODELS, server_info(), METRICS)
+    assert said.code == OK
+    assert len(said.out) < 4000
 
 
 def test_the_findings_come_as_json_too(command: Command) -> None:

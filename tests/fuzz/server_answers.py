@@ -42,7 +42,7 @@ def check(data: bytes) -> None:
     """Whatever it says, there is a report of printable lines."""
     answers = Answers(b"\0\0" + edited(data, [_INFO]) if data[:1] == b"\xff" else data)
     identity = inspect("http://127.0.0.1:8000", answers, answers)
-    report = text(examine(identity, (after(snapshot()),)))
+    report = text(examine(identity, (after(snapshot()),), None))
     assert all(line.isprintable() and len(line) <= LINE_CHARACTERS_MAX for line in report.splitlines())
 
 
