@@ -19,6 +19,8 @@ from controller.observe.window import Window
 from controller.reason import Reason
 
 HOUR_SECONDS = 3600.0
+NOTES_KEPT = 3
+"""Of each reason: they quote the store, which may say another thing each time."""
 AS_RAN = Score(-1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, tokens_observed=True, step_measured=True)
 """The price of what ran, relative to itself: known exactly."""
 _SAME_K = 0.02
@@ -35,7 +37,7 @@ class Account:
         self._changes: list[Change] = []
         self._reasons: Counter[Reason] = Counter()
         self._left_out: Counter[Reason] = Counter()
-        self._notes: dict[tuple[Reason, str], None] = {}
+        self._notes: dict[Reason, dict[str, None]] = {}
         self._engine_seconds = 0.0
         self._standing: int | None = None
         self._k_max, self._positions, self._ran = 0, 0, frozenset[int]()
@@ -67,7 +69,7 @@ class Account:
             tuple(self._reasons.most_common()),
             self._engine_seconds / 3600.0,
             tuple(self._left_out.most_common()),
-            tuple(self._notes),
+            tuple((reason, text) for reason, texts in self._notes.items() for text in texts),
             Untold(self._k_max, self._positions, never) if self._k_max else None,
         )
 
@@ -76,7 +78,10 @@ class Account:
         self._engine_seconds += step_seconds * (replicas.counted if replicas is not None else 1)
         if replicas is not None:
             self._left_out.update(dict(replicas.left_out))
-            self._notes.update(dict.fromkeys(replicas.notes))
+            for reason, text in replicas.notes:
+                known = self._notes.setdefault(reason, {})
+                if len(known) < NOTES_KEPT:
+                    known[text] = None
 
     def _hour(self, at_unix_seconds: float) -> "_Hour":
         start = at_unix_seconds // HOUR_SECONDS * HOUR_SECONDS

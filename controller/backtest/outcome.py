@@ -176,7 +176,7 @@ class Outcome:
         reasons: How many passes ended with each reason, the most frequent first.
         engine_hours: Hours of engines that were counted.
         left_out: Windows of single engines that could not be used, by reason, as engine-passes.
-        notes: What the source said of the answers it had, each once.
+        notes: What the source said of the answers it had, each once, and the first few of each reason.
         untold: What its history cannot tell; None where nothing could be decided.
     """
 

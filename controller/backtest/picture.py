@@ -91,7 +91,7 @@ def _styled(style: dict[str, Any], points: int) -> dict[str, Any]:
 
 def _finish(axes: Axes, title: str) -> None:
     if title:
-        axes.set_title(title)
+        axes.set_title(title, parse_math=False)  # a name may hold two dollar signs
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -71,7 +71,7 @@ def estimates(evidences: Sequence[AcceptanceEvidence], drafter: Drafter) -> tupl
     gradient = np.tril(np.broadcast_to((1 - hazard)[:, None, :], covariance.shape))  # d ln S_j / d z_i, i <= j
     deviation = np.sqrt(((gradient @ covariance) * gradient).sum(axis=2))
     low = np.minimum.accumulate(np.exp(log_survival - _Z90 * deviation), axis=1)
-    high = np.minimum(1.0, np.exp(log_survival + _Z90 * deviation))
+    high = np.exp(np.minimum(0.0, log_survival + _Z90 * deviation))
     # a bound of survival may not rise with position either
     high = np.maximum.accumulate(high[:, ::-1], axis=1)[:, ::-1]
     arrays = (hazard, np.exp(log_survival), low, high, np.count_nonzero(at_risk > 0, axis=1), covariance)

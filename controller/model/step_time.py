@@ -259,10 +259,10 @@ def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
     corner, weight, *_, prompt, experts, picked = (factors := np.exp(mode[2:])).tolist()
     extra = weight * points.drafts
     log_ratio = points.log_batch + np.log1p(extra) - mode[1]
-    power = np.exp(corner * log_ratio)
-    log_one = np.log1p(power)
+    log_power = corner * log_ratio
+    log_one = np.logaddexp(0.0, log_power)  # no power overflows, however sharp the corner
     roofline = np.exp(log_one / corner)
-    by_tokens = roofline * (power / (1 + power))
+    by_tokens = roofline * np.exp(log_power - log_one)
     slopes = np.empty((12, len(extra)))
     slopes[1] = -by_tokens
     slopes[2] = by_tokens * log_ratio - roofline * (log_one / corner)
@@ -299,7 +299,7 @@ def _mode(
         candidate = mode + np.minimum(np.maximum(np.linalg.solve(curvature, gradient), -1.0), 1.0)
         candidate_curve, candidate_slopes = _curve(points, candidate)
         candidate_loss = _loss(seen - candidate_curve, inverse, candidate - center, precision)
-        if candidate_loss > loss:
+        if not candidate_loss <= loss:  # nor is what is no number better
             damping *= 8
             continue
         done = loss - candidate_loss < _ENOUGH

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from controller.model.speedup import Floats, crossover_batch_of, saturation
+
+COST_MAX: Final = 1e9
+"""No draft takes so many target steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class StepCost:
         >>> StepCost.of_ratio(0.1, 2, overhead=0.05).drafting
         (1.0, 1.15, 1.25)
         """
-        if not (c >= 0 and overhead >= 0):
-            raise ValueError(f"impossible cost: c {c}, overhead {overhead}")
+        if not (0 <= c <= COST_MAX and 0 <= overhead <= COST_MAX):
+            raise ValueError(f"impossible cost: c {c:.4g}, overhead {overhead:.4g}")
         return StepCost(tuple(1.0 + (overhead + c * k) * (k > 0) for k in range(k_max + 1)), half_batch)
 
     @staticmethod

@@ -32,13 +32,14 @@ def _listen_address(address: str) -> str:
     return address
 
 
+_LONGEST_SECONDS: Final = 3660 * 86400.0
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
 def _duration(text: str) -> str:
-    if not seconds_of(text) > 0:
-        raise ValueError("a time such as 30s, 15m, 12h, 7d or 1d12h is expected")
+    if not 0 < seconds_of(text) <= _LONGEST_SECONDS:
+        raise ValueError("a time such as 30s, 15m, 12h, 7d or 1d12h is expected, ten years at most")
     return text
 
 
@@ -80,7 +81,7 @@ Duration = Annotated[
 ]
 File = Annotated[Path, AfterValidator(_file)]
 Folder = NewType("Folder", Path)
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Options(BaseSettings):

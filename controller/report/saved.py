@@ -3,13 +3,17 @@
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from controller.decide.decision import Bounded
 from controller.files import DOCUMENT_BYTES_MAX, text_of
 from controller.plain import plain
 from controller.report.document import VERSION
+
+_MOST: Final = 1e15
+"""No server has a larger throughput, a longer step, or the inverse of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,14 @@ def read(path: Path) -> SavedServer:
             the path.
     """
     try:
-        found = json.loads(text_of(path, DOCUMENT_BYTES_MAX), parse_constant=_no_constant)
+        found = _document(text_of(path, DOCUMENT_BYTES_MAX))
         if found["schema"] != VERSION:
             raise ValueError(f"{path} has schema {plain(repr(found['schema']), 40)}; this adaptive-k reads {VERSION}")
         judged = [server for server in found["servers"] if server["scores"]]
         servers = [_server(server, str(path)) for server in judged]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (RecursionError, LookupError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (RecursionError, LookupError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a saved `controller recommend -o json` ({type(error).__name__})") from error
     if len(servers) != 1:
         raise ValueError(
@@ -84,8 +88,15 @@ def read(path: Path) -> SavedServer:
     return servers[0]
 
 
+def _document(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:  # not JSON, or a whole number of thousands of digits
+        raise TypeError(str(error)) from error
+
+
 def _server(server: dict[str, Any], path: str) -> SavedServer:
-    columns = (server[f"acceptance_by_position{each}"] for each in ("", "_low", "_high"))
+    columns = [server[f"acceptance_by_position{each}"] for each in ("", "_low", "_high")]
     length, k_now, coverage = server["mean_acceptance_length"], server["k_effective"], server["draft_coverage"]
     scores = tuple(_score(each, path) for each in server["scores"])
     if [score.k for score in scores] != list(range(len(scores))):
@@ -95,13 +106,20 @@ def _server(server: dict[str, Any], path: str) -> SavedServer:
         batch=_positive(server["batch"], f"{path}: batch"),
         k_now=None if k_now is None else _number(k_now, f"{path}: k_effective"),
         mean_acceptance_length=None if length is None else _number(length, f"{path}: mean_acceptance_length"),
-        survival=tuple(
-            Bounded(*(_number(each, f"{path}: acceptance_by_position") for each in bounds))
-            for bounds in zip(*columns, strict=True)
-        ),
-        coverage=1.0 if coverage is None else _number(coverage, f"{path}: draft_coverage"),
+        survival=_survival(columns, f"{path}: acceptance_by_position"),
+        coverage=1.0 if coverage is None else _share(coverage, f"{path}: draft_coverage"),
         scores=scores,
     )
+
+
+def _survival(columns: list[list[Any]], name: str) -> tuple[Bounded, ...]:
+    """By position from values, lower and upper bounds."""
+    found = tuple(Bounded(*(_share(each, name) for each in bounds)) for bounds in zip(*columns, strict=False))
+    ordered = all(each.low <= each.value <= each.high for each in found)
+    falls = all(early.value >= late.value for early, late in pairwise(found))
+    if not ordered or not falls or {*map(len, columns)} != {len(found)}:
+        raise ValueError(f"{name} has bounds on the wrong side, rises, or is of several lengths, which is impossible")
+    return found
 
 
 def _score(score: dict[str, Any], path: str) -> SavedScore:
@@ -118,8 +136,15 @@ def _score(score: dict[str, Any], path: str) -> SavedScore:
 
 def _positive(value: Any, name: str) -> float:
     number = _number(value, name)
-    if number <= 0:
+    if not 1 / _MOST <= number <= _MOST:
         raise ValueError(f"{name} is {number:g}, which is impossible")
+    return number
+
+
+def _share(value: Any, name: str) -> float:
+    number = _number(value, name)
+    if not 0 <= number <= 1 + 1e-9:
+        raise ValueError(f"{name} is {number:g}, which is no share")
     return number
 
 

@@ -122,6 +122,7 @@ def test_a_fleet_without_speculation_has_no_evidence(command: Command) -> None:
     ("arguments", "problem"),
     [
         (("--since", "soon"), "--since: a time such as 30s, 15m, 12h, 7d or 1d12h is expected"),
+        (("--since", "200000w"), "ten years at most"),
         (("--since", "30s", "--step", "1m"), "--since must be at least two times --step"),
         (("--step", "0s"), "--step: a time such as"),
         (("--match", "up{}"), "--match"),

@@ -228,6 +228,11 @@ ERRORS: dict[str, tuple[tuple[object, ...], str]] = {
         ("--alpha", 0.5, "--target-tpot-ms", 20, "--observed-tpot-ms", 0.012, "--k", 3),
         "no drafter is that cheap",
     ),
+    "times without end": (
+        ("--alpha", 0.5, "--target-tpot-ms", 1e-300, "--draft-tpot-ms", 1e8),
+        "impossible",
+    ),
+    "a longer time than any": (("--alpha", 0.5, "--target-tpot-ms", 1e300, "--draft-tpot-ms", 3), "less than or equal"),
     "batch alone": (("--alpha", 0.5, "--c", 0.1, "--batch", 8), "--batch changes nothing without --half-batch"),
     "no half batch": (("--alpha", 0.5, "--c", 0.1, "--plot", "x.png", "--figure", "batch"), "wants --half-batch"),
     "figure without a file": (("--figure", "plane"), "--figure plane wants --plot"),
@@ -305,6 +310,10 @@ def test_a_saved_number_that_cannot_be_is_refused(
         ({"batch": "8" * 100_000}, ": batch is 8888888888888888888888888888888888888888…"),
         ({"draft_coverage": 10**400}, ": draft_coverage is 1000"),
         ({"k_effective": "x"}, ": k_effective is x, which is impossible"),
+        ({"acceptance_by_position": [7, -9, 0, 0]}, ": acceptance_by_position is 7, which is no share"),
+        ({"acceptance_by_position": [0.1, 0.9, 0.9, 0.9]}, ": acceptance_by_position has bounds on the wrong side"),
+        ({"acceptance_by_position_low": [0.1]}, ": acceptance_by_position has bounds on the wrong side"),
+        ({"draft_coverage": -5}, ": draft_coverage is -5, which is no share"),
     ],
 )
 def test_a_saved_recommendation_with_numbers_that_are_none_is_refused_by_name(

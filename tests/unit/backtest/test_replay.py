@@ -9,10 +9,14 @@ from backtests import BEGINNING, only, pods, replayed
 from fleet import fleets, truth
 from fleet.remembered import remembered
 
+from controller.backtest.account import Account
 from controller.backtest.decider import Shared
 from controller.backtest.past import PastClock
+from controller.cycle import EngineCycle
+from controller.decide.decision import Action, Decision
 from controller.loop import Controller
 from controller.observe.errors import ObserveError
+from controller.observe.snapshot import Replicas
 from controller.observe.source import MetricsSource
 from controller.reason import Reason
 from controller.simulator.scenario import Event, Scenario
@@ -136,3 +140,14 @@ def test_a_process_that_ends_is_not_taken_for_an_answer() -> None:
     shared = Shared.among(2, dies, 30.0)
     with pytest.raises(RuntimeError, match="ended with 7"):
         shared.outcomes()
+
+
+def test_of_what_a_store_says_otherwise_each_time_the_first_few_are_told() -> None:
+    """Thanos, for one, names the address and the duration."""
+    account = Account(("m", "0", ()))
+    decision = Decision(Action.HOLD, Reason.IDLE, "")
+    for number in range(1000):
+        notes = ((Reason.ANSWER_PARTIAL, f"after {number} ms"), (Reason.LABELS_MISSING, f"{number} series"))
+        account.add(30.0 * number, 30.0, EngineCycle("m", "0", 3, decision, replicas=Replicas(1, 1, notes=notes)))
+    told = [text for _, text in account.outcome().notes]
+    assert told == ["after 0 ms", "after 1 ms", "after 2 ms", "0 series", "1 series", "2 series"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -12,11 +13,13 @@ from fleet.remembered import remembered
 from controller.backtest.account import followed
 from controller.backtest.document import document, schema
 from controller.backtest.outcome import Backtest, Span, Yield, together
+from controller.backtest.picture import picture
 from controller.backtest.table import table
 from controller.cycle import Failure
 from controller.decide.decision import Action, Bounded, Decision
 from controller.model.economics import Score
 from controller.reason import Reason
+from controller.report.plots import save
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +98,11 @@ def test_who_follows_the_loop_goes_where_it_pays_and_back_when_it_no_longer_does
     scores = (score(0, 0.5), score(1, 0.8), score(2, gain_of_2), score(3, 1.0))
     decision = Decision(action, reason, "", k_now=3.0, k=2, scores=scores)
     assert followed(standing, decision) == then
+
+
+def test_a_name_with_dollars_is_drawn_as_it_is(found: Backtest, tmp_path: Path) -> None:
+    """And not read as a formula, which may be none."""
+    (outcome, *_) = found.outcomes
+    odd = replace(found, outcomes=(replace(outcome, key=("org/a$x^^$b", "0", ())),))
+    save(picture(odd), tmp_path / "odd.svg")
+    assert "a$x^^$b" in (tmp_path / "odd.svg").read_text("utf-8")

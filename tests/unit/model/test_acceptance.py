@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from windows import drafted, window
 
 from controller.model.acceptance import Acceptance, estimate, estimates
-from controller.model.drafter import HEAD, LOOKUP, UNKNOWN, Drafting
+from controller.model.drafter import HEAD, LOOKUP, UNKNOWN, Drafter, Drafting
 from controller.model.evidence import MEMORY_WINDOWS, AcceptanceEvidence, counts_of, observed
 
 CODE = (0.9, 0.88, 0.86, 0.85, 0.84)
@@ -138,3 +138,12 @@ def test_a_changed_number_of_positions_starts_anew() -> None:
     evidence = observed(None, counts_of(window((700.0, 300.0), drafts=1000), Drafting.FIXED, 2.0))
     evidence = observed(evidence, counts_of(window((70.0, 30.0, 10.0), drafts=100), Drafting.FIXED, 3.0))
     assert evidence.drafts == 100
+
+
+@pytest.mark.parametrize("drafter", [HEAD, LOOKUP, UNKNOWN])
+def test_bounds_of_positions_far_beyond_any_evidence_are_quiet(drafter: Drafter) -> None:
+    """A k_max of hundreds is nobody's, and no reason for a warning on stderr."""
+    nothing = (0.0,) * 300
+    found = estimate(AcceptanceEvidence(nothing, nothing), drafter)
+    assert found.survival_high[-1] == 1.0
+    assert 0 <= found.survival_low[-1] <= found.survival[-1] <= 1

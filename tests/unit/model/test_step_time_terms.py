@@ -171,3 +171,33 @@ def test_a_reference_for_each_batch_prices_each_as_if_alone(points: list[tuple[f
         assert together.reference_tokens[row] == pytest.approx(here.tokens_per_step(reference))
         for name in ("log_seconds", "reference_log_seconds", "reference_tokens", "log_gain", "gain_deviation"):
             np.testing.assert_allclose(getattr(together, name)[row], getattr(alone, name)[0], rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-3, 7), st.floats(1, 1e6), st.floats(0, 64))
+def test_a_corner_however_sharp_gives_numbers(corner: float, batch: float, drafts: float) -> None:
+    """Measurements that contradict each other drive the search there; far from the corner the larger part remains."""
+    mode = np.log([each.prior.median for each in model_of(cell(dense, 8, 4)).parameters().values()])
+    mode[PARAMETERS.index("corner")] = corner
+    one = [np.array([each]) for each in (batch, drafts, min(1.0, drafts), 0.0)]
+    curve, slopes = _curve(_Inputs.of(one[0], one[1], one[2], one[3], math.inf), mode)
+    assert np.all(np.isfinite(curve))
+    assert np.all(np.isfinite(slopes))
+    assert curve[0] >= mode[0]
+
+
+def test_steps_that_contradict_each_other_in_every_way_give_numbers() -> None:
+    """Each lies within what a server may show; together they are nonsense, and nonsense is what they cost."""
+    draw = np.random.default_rng(65)
+    for _ in range(60):
+        cells = [
+            Cell(float(batch), float(k), float(k > 0), float(seconds), float(weight))
+            for batch, k, seconds, weight in zip(
+                np.exp(draw.uniform(0, 11, 14)), draw.integers(0, 5, 14), draw.uniform(-16, 9, 14),
+                draw.uniform(0.1, 30, 14), strict=True,
+            )
+        ]  # fmt: skip
+        drafts = np.arange(5.0)
+        grid = model_of(*cells).grid([1.0, 12.0, 65_536.0], drafts, np.minimum(1.0, drafts))
+        assert np.all(np.isfinite(grid.log_seconds))
+        assert np.all(np.isfinite(grid.contrast_variance))
