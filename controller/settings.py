@@ -116,7 +116,7 @@ def _yaml(path: Path) -> dict[str, Any]:
             f"The settings file {path} is not YAML at {line} ({plain(error.problem or 'no reason given', 120)}): write "
             "one `option: value` a line."
         ) from error
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: 2026-13-45 is no date
         raise SettingsError(
             f"The settings file {path} cannot be read: {plain(' '.join(str(error).split()), 200)}"
         ) from error

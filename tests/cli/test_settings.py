@@ -102,6 +102,7 @@ BAD_FILES = {
     "a word": ("url\n", "must hold `option: value` lines"),
     "unknown option": ("windw_seconds: 3\n", "'windw-seconds', which is not an option; did you mean window-seconds?"),
     "bad value": ("window_seconds: soon\n", "--window-seconds: Input should be a valid number"),
+    "no date": ("url: 2026-13-45\n", "cannot be read: month must be in 1..12"),
     "control code": ("url: \x00\n", "cannot be read"),
     "code": ("url: !!python/object/apply:os.system ['true']\n", "is not YAML at line 1"),
     "endless nesting": ("[" * 100_000, "cannot be read"),
