@@ -72,9 +72,10 @@ def _wanted(options: LaunchConfigOptions) -> Schedule:
         return _from_recommendation(options.recommendation)
     if options.schedule:
         try:
-            return _ranges(json.loads(options.schedule), "--schedule")
-        except (json.JSONDecodeError, RecursionError) as error:
+            found = json.loads(options.schedule)
+        except (ValueError, RecursionError) as error:
             raise SettingsError(f"--schedule is not JSON like [[1, 16, 5], [17, 64, 3]]: {error}") from error
+        return _ranges(found, "--schedule")
     return ((1, options.max_num_seqs, options.k_max),)
 
 

@@ -52,7 +52,7 @@ def _expression(text: str) -> str:
 
 
 def _file(path: Path) -> Path:
-    if not path.name:  # "" is taken for the present folder
+    if path.name in {"", ".."}:  # "" is taken for the present folder
         raise ValueError("a file is expected")
     return path
 

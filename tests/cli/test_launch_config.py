@@ -69,6 +69,7 @@ ERRORS = {
     "too few batch sizes": (("--method", "eagle", "--max-num-seqs", "2"), "max_num_seqs=2 has no room"),
     "no JSON": (("--method", "eagle", "--schedule", "1-16:5"), "--schedule is not JSON like"),
     "deep JSON": (("--method", "eagle", "--schedule", "[" * 50_000), "--schedule is not JSON like"),
+    "endless digits": (("--method", "eagle", "--schedule", "9" * 5000), "--schedule is not JSON like"),
     "no ranges": (("--method", "eagle", "--schedule", "[[1, 16]]"), "must be a list of"),
     "no whole numbers": (("--method", "eagle", "--schedule", "[[1, 16, 2.5]]"), "whole numbers"),
     "empty": (("--method", "eagle", "--schedule", "[]"), "the schedule is empty"),

@@ -239,7 +239,7 @@ def test_an_empty_variable_is_as_none(command: Command, monkeypatch: pytest.Monk
     assert (found.checkpoint, found.freeze_file) == (None, None)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("path", ["", ".", "/"])
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "a/.."])
 @pytest.mark.parametrize("option", ["checkpoint", "freeze-file", "token-file"])
 def test_a_file_that_has_no_name_is_refused(path: str, option: str, command: Command, saved: Saved) -> None:
     """By flag and by file."""
