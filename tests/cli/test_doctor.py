@@ -44,10 +44,10 @@ def server_info(speculative: dict[str, Any] | None = None, **sections: dict[str,
 NO_PLUGIN = answer('{"detail":"Not Found"}', "404 Not Found")
 
 
-def examined(command: Command, *answers: bytes, plugin: Answer = NO_PLUGIN) -> Said:
+def examined(command: Command, *answers: bytes, plugin: Answer = NO_PLUGIN, patience_seconds: int = 5) -> Said:
     """The doctor's words on a server with these answers on /version, /v1/models, /server_info, /metrics, the plugin."""
     with Loopback(*answers, plugin) as server:
-        said = command("doctor", "--url", server.url, "--timeout-seconds", 1)
+        said = command("doctor", "--url", server.url, "--timeout-seconds", patience_seconds)
     paths = [request.split()[1] for request in server.requests]
     assert paths == ["/version", "/v1/models", "/server_info?config_format=json", "/metrics", PATH]
     return said
@@ -192,12 +192,6 @@ def test_an_old_version_is_told_what_it_lacks(command: Command) -> None:
     assert "warning  version: vLLM 0.11.2: no schedule of k by batch size (that came with 0.24)" in said.out
 
 
-def test_a_version_without_end_is_none(command: Command) -> None:
-    """Nobody counts so far."""
-    said = examined(command, version("9" * 5000 + ".1"), MODELS, server_info(), METRICS)
-    assert "warning  version: vLLM 999" in said.out
-
-
 def test_several_engines_are_named(command: Command) -> None:
     """With what that means for a schedule."""
     engines = answer(page(*(after(snapshot(engine=name)) for name in "01")))
@@ -252,18 +246,25 @@ PLUGINS = {
 @pytest.mark.parametrize(("plugin", "words"), PLUGINS.values(), ids=PLUGINS)
 def test_a_plugin_without_a_good_answer_is_one_note(plugin: Answer, words: str, command: Command) -> None:
     """Recommending needs none, so nothing has failed."""
-    said = examined(command, version(), MODELS, server_info(), METRICS, plugin=plugin)
+    patience_seconds = 1 if plugin is hang else 5
+    said = examined(
+        command, version(), MODELS, server_info(), METRICS, plugin=plugin, patience_seconds=patience_seconds
+    )
     assert said.code == OK
     (line,) = (line for line in said.out.splitlines() if "live control:" in line)
     assert line.startswith("note")
     assert words in line
 
 
-@pytest.mark.parametrize("number", ["1" * 5000 + ".1", "0." + "3" * 5000, "v" * 5000])
-def test_a_version_of_thousands_of_digits_is_read_as_unknown(number: str, command: Command) -> None:
-    """Whoever answers there may be anybody."""
+@pytest.mark.parametrize(
+    ("number", "level"),
+    [("999" + "1" * 5000 + ".1", "warning"), ("0." + "3" * 5000, "ok     "), ("v" * 5000, "warning")],
+)
+def test_a_version_of_thousands_of_digits_is_no_trouble(number: str, level: str, command: Command) -> None:
+    """Whoever answers there may be anybody; as a number, only its beginning counts."""
     said = examined(command, version(number), MODELS, server_info(), METRICS)
     assert said.code == OK
+    assert f"{level}  version: vLLM {number[:5]}" in said.out
     assert len(said.out) < 4000
 
 

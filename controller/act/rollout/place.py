@@ -9,7 +9,7 @@ from typing import Any, Final
 from controller.act.rollout.result import RolloutOutcome, RolloutStop
 from controller.act.rollout.shell import UnsureError, Word, words
 from controller.act.rollout.workload import templates_of
-from controller.plain import plain
+from controller.plain import listed, plain
 
 FLAGS: Final = ("--speculative-config", "--speculative_config", "-sc")
 """vLLM reads underscores as dashes, and knows the short form."""
@@ -80,7 +80,7 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
     ]
     chosen = [(at, each) for at, each in containers if container in (None, each["name"])]
     if not chosen:
-        names = _listed([plain(each["name"]) for _, each in containers])
+        names = listed([plain(each["name"]) for _, each in containers], _NAMED_MAX)
         raise RolloutStop(
             RolloutOutcome.NO_ARGUMENT,
             f"The workload has no container named {container}; it has {names}: name vLLM's.",
@@ -89,8 +89,9 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
     if len(found) > 1:
         raise RolloutStop(
             RolloutOutcome.AMBIGUOUS,
-            f"The speculative config stands in {len(found)} places: {_listed([place.address for place in found])}. "
-            "Name vLLM's container, and give the config once.",
+            f"The speculative config stands in {len(found)} places: "
+            f"{listed([place.address for place in found], _NAMED_MAX)}. Name vLLM's container, and give the config "
+            "once.",
         )
     if not found:
         what = f"variable {variable}" if variable else "argument --speculative-config"
@@ -101,11 +102,6 @@ def find_place(workload: dict[str, Any], container: str | None, variable: str | 
             "holds it.",
         )
     return found[0]
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _NAMED_MAX
-    return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _in_container(at: str, container: dict[str, Any], variable: str | None) -> Iterator[Place]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Key, Labels
-from controller.plain import plain
+from controller.plain import listed, plain
 from controller.reason import Reason
 
 GROUPS_MAX: Final = 100_000
@@ -52,11 +52,10 @@ class Grouping:
         there = {name for labels in servers for name, _ in labels}
         missing = [name for name in self.names if name not in there]
         if missing and there:
-            more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
             raise ObserveError(
                 Reason.LABELS_MISSING,
                 f"No server has the label {plain(missing[0])} to group by. They have: "
-                f"{', '.join(map(plain, sorted(there)[:SHOWN]))}{more}. Change --group-by.",
+                f"{listed([*map(plain, sorted(there))], SHOWN)}. Change --group-by.",
             )
 
     def refuse_several(self, rows: Sequence[Key]) -> None:
