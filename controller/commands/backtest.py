@@ -1,6 +1,5 @@
 """`controller backtest`: what the loop would have made of history."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from controller.commands.exit_codes import FAILED, NO_EVIDENCE, OK
 from controller.commands.say import say
 from controller.commands.store import grouping, history
 from controller.commands.wiring import controller, recommending
+from controller.json_text import json_text
 from controller.loop import Controller
 from controller.observe.errors import ObserveError, cause
 from controller.observe.prometheus.fleet import Fleet
@@ -56,7 +56,7 @@ def backtest(options: BacktestOptions) -> int:
         say(f"What follows ends at {utc_text(found.reached_unix_seconds)}, where that happened.")
     for warning in found.warnings:
         say(f"controller backtest: {warning}")
-    print(json.dumps(document(found), indent=2) if options.output == "json" else table(found))
+    print(json_text(document(found), indent=2) if options.output == "json" else table(found))
     return _code(found, _drawn(options.picture, found))
 
 

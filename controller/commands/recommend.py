@@ -15,6 +15,7 @@ from controller.commands.say import say
 from controller.commands.wiring import controller
 from controller.cycle import Cycle
 from controller.decide.decision import Action
+from controller.json_text import json_text
 from controller.model.drafter import FIXED_K
 from controller.observe.errors import ObserveError
 from controller.observe.source import MetricsSource, ReplaySource
@@ -32,8 +33,6 @@ FLEET_SECONDS: Final = 300.0
 """How far back a store is asked: a window holds many scrapes, which are 15 to 60 s apart."""
 TOLD_MAX: Final = 10
 """Failures that are told beside the answer; a fleet may have many, and its table names them all."""
-INDENTED_MAX: Final = 50
-"""Rows up to which JSON is laid out for reading: for a thousand that takes longer than to judge them."""
 NOT_ENOUGH: Final = frozenset(
     {
         Reason.WARMING_UP,
@@ -136,8 +135,7 @@ def _watch(seconds: float, clock: Clock) -> None:
 def _written(cycle: Cycle, options: RecommendOptions) -> str:
     match options.output:
         case Output.JSON:
-            indent = 2 if len(cycle.engines) <= INDENTED_MAX else None
-            return json.dumps(document(_in_order(cycle, options)), indent=indent)
+            return json_text(document(_in_order(cycle, options)), indent=2)
         case Output.YAML:
             import yaml  # noqa: PLC0415  # only here
 

@@ -1,8 +1,9 @@
 """Many rows of one window, judged in as many processes as there are processors: rows know nothing of each other."""
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Final
@@ -18,7 +19,10 @@ PROCESSES_MAX: Final = 4
 """More would be made for longer than they work."""
 WORTH_IT_ROWS: Final = 200
 """Fewer are judged before another process has started."""
+PARTS_EACH: Final = 8
+"""Parts for each process: whoever is done takes the next one, for no two processors are equally quick."""
 Reading = tuple[Snapshot, ...] | ObserveError
+Part = Sequence[Reading]
 
 
 def judged(source: MetricsSource, loop: Callable[[MetricsSource], Controller]) -> Cycle:
@@ -30,13 +34,18 @@ def judged(source: MetricsSource, loop: Callable[[MetricsSource], Controller]) -
     keys = [] if isinstance(readings[-1], ObserveError) else [each.key for each in readings[-1]]
     if len(keys) < WORTH_IT_ROWS:
         return _last(loop, readings)
-    parts = [_part(readings, frozenset(keys[start::processes])) for start in range(processes)]
-    for each, part in zip(beside, parts[1:], strict=True):
-        _hand(each.pipe, part)
-    cycle = _last(loop, parts[0])
-    others = [_told(each.pipe) or _last(loop, part) for each, part in zip(beside, parts[1:], strict=True)]
-    by_key = {engine.key: engine for each in (cycle, *others) for engine in each.engines}
-    return replace(cycle, engines=tuple(by_key[key] for key in keys))
+    count = processes * PARTS_EACH
+    left = deque(_part(readings, frozenset(keys[start::count])) for start in range(count))
+    found: list[Cycle] = []
+    handing = [threading.Thread(target=_hand, args=(each.pipe, left, found), daemon=True) for each in beside]
+    for each in handing:
+        each.start()
+    _take(left, found, loop)
+    for each in handing:
+        each.join()
+    _take(left, found, loop)  # what a process that ended had left
+    by_key = {engine.key: engine for cycle in found for engine in cycle.engines}
+    return replace(found[0], engines=tuple(by_key[key] for key in keys))
 
 
 class _Handed:
@@ -64,31 +73,42 @@ def _readings(source: MetricsSource) -> list[Reading]:
     return found
 
 
-def _part(readings: Sequence[Reading], keys: frozenset[Key]) -> list[Reading]:
+def _part(readings: Sequence[Reading], keys: frozenset[Key]) -> Part:
     """Of each reading these rows."""
     return [
         each if isinstance(each, ObserveError) else tuple(row for row in each if row.key in keys) for each in readings
     ]
 
 
-def _last(loop: Callable[[MetricsSource], Controller], readings: Sequence[Reading]) -> Cycle:
+def _last(loop: Callable[[MetricsSource], Controller], readings: Part) -> Cycle:
     controller = loop(_Handed(readings))
     return [controller.step() for _ in readings][-1]
 
 
-def _judge(pipe: Connection, loop: Callable[[MetricsSource], Controller]) -> None:
-    pipe.send(_last(loop, pipe.recv()))
+def _take(left: deque[Part], found: list[Cycle], loop: Callable[[MetricsSource], Controller]) -> None:
+    """Judge here what nobody has taken."""
+    while (part := _next(left)) is not None:
+        found.append(_last(loop, part))
 
 
-def _hand(pipe: Connection, part: Sequence[Reading]) -> None:
-    with suppress(ConnectionError):  # it ended, killed for memory perhaps: that is seen where its answer is missing
-        pipe.send(part)
+def _hand(pipe: Connection, left: deque[Part], found: list[Cycle]) -> None:
+    """Let a process judge what nobody has taken; a part that it does not answer is left again."""
+    while (part := _next(left)) is not None:
+        try:
+            pipe.send(part)
+            found.append(pipe.recv())
+        except (EOFError, ConnectionError):  # it ended, killed for memory perhaps
+            left.append(part)
+            return
 
 
-def _told(pipe: Connection) -> Cycle | None:
-    """The answer of a process; None where it ended without one."""
+def _next(left: deque[Part]) -> Part | None:
     try:
-        found: Cycle = pipe.recv()
-    except (EOFError, ConnectionError):
+        return left.popleft()
+    except IndexError:  # another has taken the last one
         return None
-    return found
+
+
+def _judge(pipe: Connection, loop: Callable[[MetricsSource], Controller]) -> None:
+    while True:
+        pipe.send(_last(loop, pipe.recv()))

@@ -1,12 +1,13 @@
 """What happened between two snapshots of the same engine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final
 
 from controller.observe.errors import ObserveError
-from controller.observe.snapshot import Snapshot
+from controller.observe.snapshot import Replicas, Snapshot
 from controller.observe.speculation import BATCH_MAX, COUNT_MAX, STEP_SECONDS
 from controller.reason import Reason
 
@@ -58,9 +59,10 @@ class Window:
         vLLM up to 0.33 adds one sample per request and engine step; a change to one per token is open upstream.
         With accepted drafts the two differ, so the count tells which holds.
         """
-        if self.accepted_tokens < 2 * PER_TOKEN_TOLERANCE * self.decoded_tokens:
+        decoded = self.decoded_tokens
+        if self.accepted_tokens < 2 * PER_TOKEN_TOLERANCE * decoded:
             return False
-        return abs(self.latency_samples - self.decoded_tokens) <= PER_TOKEN_TOLERANCE * self.decoded_tokens
+        return abs(self.latency_samples - decoded) <= PER_TOKEN_TOLERANCE * decoded
 
     @property
     def request_steps(self) -> float:
@@ -114,6 +116,8 @@ _COUNTERS: Final = tuple(
     }
 )  # fmt: skip
 _GAUGES: Final = ("running", "waiting")
+_counted: Final = attrgetter(*_COUNTERS)
+"""The counters of a snapshot or a window, in their order."""
 
 
 def between(before: Snapshot, after: Snapshot) -> Window:
@@ -136,11 +140,16 @@ def between(before: Snapshot, after: Snapshot) -> Window:
         seconds=seconds,
         k_max=after.k_max,
         accepted_by_position=tuple(_risen(early, late) for early, late in by_position),
-        **{name: _risen(getattr(before, name), getattr(after, name), name) for name in _COUNTERS},
+        **{name: _risen(early, late, name) for name, early, late in _both(before, after)},
         **{name: (getattr(after, name) + getattr(before, name)) / 2 for name in _GAUGES},
     )
     _refuse_contradiction(window, max(1, after.replicas.counted) if after.replicas else 1)
     return window
+
+
+def _both(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, float, float]]:
+    """Each counter's name, and its two values."""
+    return zip(_COUNTERS, _counted(before), _counted(after), strict=True)
 
 
 def _risen(before: float, after: float, name: str = "") -> float:
@@ -149,7 +158,13 @@ def _risen(before: float, after: float, name: str = "") -> float:
     return risen if risen > LEAST_COUNT or name.endswith("_seconds") else 0.0
 
 
-def advanced(total: Snapshot, windows: Iterable[Window], latest: Sequence[Snapshot], seconds: float) -> Snapshot:
+def advanced(
+    total: Snapshot,
+    windows: Iterable[Window],
+    latest: Sequence[Snapshot],
+    seconds: float,
+    replicas: Replicas | None = None,
+) -> Snapshot:
     """A running total after more windows of the engines that it adds up: `between` two totals is their sum.
 
     Args:
@@ -157,16 +172,22 @@ def advanced(total: Snapshot, windows: Iterable[Window], latest: Sequence[Snapsh
         windows: Of any of its engines, each counted once.
         latest: The present scrape of each engine, whose gauges are averaged; empty to keep the old ones.
         seconds: What the windows lasted, the engines side by side.
+        replicas: What is said of the engines.
     """
-    counters = {name: getattr(total, name) for name in _COUNTERS}
-    positions = list(total.accepted_by_position)
+    counters, positions = [*_counted(total)], [*total.accepted_by_position]
     for window in windows:
-        for name in _COUNTERS:
-            counters[name] += getattr(window, name)
+        counters = [known + more for known, more in zip(counters, _counted(window), strict=True)]
         positions = [known + more for known, more in zip(positions, window.accepted_by_position, strict=True)]
     gauges = {name: sum(getattr(each, name) for each in latest) / len(latest) for name in _GAUGES} if latest else {}
     at_seconds = None if total.at_seconds is None else total.at_seconds + seconds
-    return replace(total, at_seconds=at_seconds, accepted_by_position=tuple(positions), **counters, **gauges)
+    return replace(
+        total,
+        at_seconds=at_seconds,
+        accepted_by_position=tuple(positions),
+        replicas=replicas,
+        **dict(zip(_COUNTERS, counters, strict=True)),
+        **gauges,
+    )
 
 
 def refuse_unread(snapshot: Snapshot) -> None:
@@ -177,7 +198,7 @@ def refuse_unread(snapshot: Snapshot) -> None:
 
 
 def _refuse_restart(before: Snapshot, after: Snapshot) -> None:
-    fell = [name for name in _COUNTERS if getattr(after, name) < getattr(before, name)]
+    fell = [name for name, early, late in _both(before, after) if late < early]
     if before.k_max != after.k_max:
         what = f"k_max went from {before.k_max} to {after.k_max}"
     elif fell:
@@ -237,7 +258,7 @@ def _refuse_contradiction(window: Window, engines: int) -> None:
 
 def _impossible(window: Window) -> str | None:
     """What no server does, however its counters fit together; None when there is nothing."""
-    counted = next((name for name in _COUNTERS if getattr(window, name) > COUNT_MAX), None)
+    counted = next((name for name, risen in zip(_COUNTERS, _counted(window), strict=True) if risen > COUNT_MAX), None)
     step_seconds, batch = window.step_seconds, window.decode_batch
     if counted is not None:
         return f"{counted} rose by {getattr(window, counted):g}"

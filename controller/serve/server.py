@@ -1,6 +1,5 @@
 """The sidecar's own port: the status page at /, /metrics, /livez, /readyz, /recommendation. Read-only throughout."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -10,6 +9,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from controller.clock import Clock
 from controller.cycle import Cycle
+from controller.json_text import json_text
 from controller.listener import Listener
 from controller.report.document import document
 from controller.serve.page import HEADERS, Page
@@ -108,7 +108,7 @@ class Server:
         cycle = self._telemetry.cycle
         if cycle is None:
             return _text("503 Service Unavailable", "No pass has ended yet: try again in a few seconds.")
-        return "200 OK", "application/json", json.dumps(document(cycle)).encode()
+        return "200 OK", "application/json", json_text(document(cycle)).encode()
 
 
 def _send(start: StartResponse, answer: Answer, more: Sequence[tuple[str, str]] = ()) -> Iterable[bytes]:

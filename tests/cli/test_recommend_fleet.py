@@ -3,7 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +21,8 @@ from store_double import StoreDouble, serving
 
 from controller.commands import side_by_side
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAGE
+from controller.cycle import Cycle
+from controller.loop import Controller
 from controller.reason import Reason
 
 NOW = 1.8e9
@@ -189,20 +193,30 @@ def test_the_schema_knows_every_reason(command: Command) -> None:
 def test_rows_that_are_judged_by_several_processes_are_judged_alike(
     killed: bool, url: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each row, the order, the totals; a process that is killed leaves its rows to this one."""
+    """Each row, the order, the totals; what a process that is killed had is judged by this one."""
     alone = document(command, "--prometheus-url", url)
     monkeypatch.setattr(side_by_side, "WORTH_IT_ROWS", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
     if killed:
         monkeypatch.setattr(side_by_side, "_judge", lambda *_: os._exit(9))
-    handed: list[object] = []
+    handed: list[int] = []
     really = side_by_side._hand
 
-    def hand(pipe: Connection, part: Sequence[side_by_side.Reading]) -> None:
-        handed.append(1)
-        really(pipe, part)
+    def hand(pipe: Connection, left: deque[side_by_side.Part], found: list[Cycle]) -> None:
+        answers: list[Cycle] = []
+        really(pipe, left, answers)
+        handed.append(len(answers))
+        found += answers
 
+    def take(left: deque[side_by_side.Part], found: list[Cycle], loop: Callable[..., Controller]) -> None:
+        while not killed and not handed:  # the others alone are quick enough here
+            time.sleep(0.001)
+        judge_here(left, found, loop)
+
+    judge_here = side_by_side._take
+    monkeypatch.setattr(side_by_side, "_take", take)
     monkeypatch.setattr(side_by_side, "_hand", hand)
     shared = document(command, "--prometheus-url", url)
     assert len(handed) == 2
+    assert (sum(handed) == 0) == killed
     assert shared == alone

@@ -1,16 +1,17 @@
 """The HTTP API of Prometheus, which Thanos, Mimir and VictoriaMetrics speak too: bounded instant queries."""
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
 from controller.files import SECRET_BYTES_MAX, text_of
 from controller.observe.errors import ObserveError, cause
@@ -143,7 +144,7 @@ class Client:
         if points is None:
             raise self._bad(f"the result is of the type {plain(kind, 20)}")
         try:
-            series = tuple(_series(each["metric"], each[points], points) for each in result)
+            series = _series(result, points)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise self._bad("a series is not as documented") from error
         return Answer(series, warnings, len(fetched))
@@ -165,11 +166,11 @@ class Client:
     def _data(self, fetched: str) -> tuple[str, Any, tuple[str, ...]]:
         """The type of the result, the result and the warnings."""
         try:
-            document = json.loads(fetched)
+            document = from_json(fetched, cache_strings="keys")  # values rarely repeat
             data = document["data"]
             warnings = tuple(plain(str(each), 200) for each in document.get("warnings") or ())[:WARNINGS_MAX]
             return str(data["resultType"]), data["result"], warnings
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._bad(f"it begins '{plain(fetched, 40)}'") from error
 
     def _refusal(self, status: int, text: str) -> ObserveError:
@@ -226,21 +227,33 @@ def query_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, base + PATH, parts.query, ""))
 
 
-def _series(labels: Any, points: Any, kind: str) -> Series:
-    times, values = zip(*([points] if kind == "value" else points), strict=True)
-    text = "".join([*labels, *labels.values()])  # refuses what is no text
+def _series(result: Any, points: str) -> tuple[Series, ...]:
+    """The samples of all series in two arrays, of which each series has its part."""
+    samples = [[each[points]] if points == "value" else each[points] for each in result]
+    if not all(samples):
+        raise ValueError("a series without a sample")
+    ends = [*accumulate(map(len, samples))]
+    times, values = zip(*chain.from_iterable(samples), strict=True) if samples else ((), ())
+    all_times, all_values = np.array(times, float), np.fromiter(map(float, values), float, len(values))
+    return tuple(
+        Series(_labels(each["metric"]), all_times[begin:end], all_values[begin:end])
+        for each, begin, end in zip(result, [0, *ends], ends, strict=False)
+    )
+
+
+def _labels(found: Any) -> Mapping[str, str]:
+    text = "".join([*found, *found.values()])  # refuses what is no text
     if len(text) > LABELS_CHARACTERS_MAX:
         raise ValueError("labels that no server has")
-    if not text.isascii():
-        text.encode()  # half a surrogate pair could not be told in any metric of ours
-    return Series(labels, np.array(times, float), np.array([*map(float, values)]))
+    labels: Mapping[str, str] = found
+    return labels
 
 
 def _said(text: str) -> str:
     """The store's own words, with what joins them to a sentence; some answer in plain text."""
     try:
-        said = json.loads(text)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        said = from_json(text)["error"]
+    except (ValueError, KeyError, TypeError):
         said = "" if text.lstrip().startswith("<") else text
     return f": {plain(said.strip(), 200)}" if isinstance(said, str) and said.strip() else ""
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Final
 
 from controller.observe.errors import ObserveError
@@ -117,9 +117,6 @@ class Fleet:
         windows = [window for each in counted for window in each.windows]
         latest = [each.progress.latest for each in alike if each.present and each.progress.latest is not None]
         newest = max((each.at_seconds or 0.0 for each in latest), default=at)
-        total, before = self._totals.get((key, k_max)) or (_zero(key, k_max, newest), newest)
-        total = advanced(total, windows, latest, _lasted(alike, newest - before))
-        self._totals[key, k_max] = total, max(before, newest) if counted else before
         refused = [error for each in members if (error := each.left_out(k_max)) is not None]
         reasons = Counter(each.reason for each in refused).most_common()
         replicas = Replicas(
@@ -129,7 +126,10 @@ class Fleet:
             message=next((each.message for each in refused if each.reason is reasons[0][0]), ""),
             notes=notes,
         )
-        return replace(total, replicas=replicas)
+        total, before = self._totals.get((key, k_max)) or (_zero(key, k_max, newest), newest)
+        total = advanced(total, windows, latest, _lasted(alike, newest - before), replicas)
+        self._totals[key, k_max] = total, max(before, newest) if counted else before
+        return total
 
 
 def _lasted(engines: Sequence[_Member], between_newest: float) -> float:

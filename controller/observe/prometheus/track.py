@@ -55,34 +55,33 @@ class Track:
         found = np.ones(len(self.times), bool)
         counters = [place for place, (name, _) in enumerate(self.columns) if name not in GAUGES and name != CREATED]
         values, present = self.values[:, counters], ~np.isnan(self.values)
-        with np.errstate(invalid="ignore"):
-            found[1:] = (np.diff(values, axis=0) < 0).any(axis=1)
-        found[1:] |= (present[1:] != present[:-1]).any(axis=1) | (np.diff(self.times) > STALE_SECONDS)
-        for place in self._places(CREATED):
-            found[1:] |= np.diff(np.nan_to_num(self.values[:, place])) != 0
+        found[1:] = (values[1:] < values[:-1]).any(axis=1)
+        found[1:] |= (present[1:] != present[:-1]).any(axis=1) | (self.times[1:] - self.times[:-1] > STALE_SECONDS)
+        for created in self._columns(CREATED):
+            found[1:] |= (created[1:] < created[:-1]) | (created[1:] > created[:-1])  # neither where there is none
         found[self._regained] = True
         return found
 
     @cached_property
     def shared(self) -> bool:
         """Whether two servers write these series in turn: their counters fall and are back, again and again."""
-        created = [np.diff(self.values[:, place]) for place in self._places(CREATED)]
-        return len(self._regained) >= SHARED_TIMES or any((each < 0).any() for each in created)
+        if len(self._regained) >= SHARED_TIMES:
+            return True
+        return any((each[1:] < each[:-1]).any() for each in self._columns(CREATED))
 
     @cached_property
     def _regained(self) -> list[int]:
         """Rows at which a counter is back above the height that it fell from shortly before."""
         found = []
-        for place in self._places(ALWAYS):
-            height = self.values[:, place]
-            for fall in np.flatnonzero(np.diff(height) < 0):
+        for height in self._columns(ALWAYS):
+            for fall in np.flatnonzero(height[1:] < height[:-1]):
                 back = np.flatnonzero(height[fall + 2 : fall + 2 + REGAIN_ROWS] >= height[fall])
                 if height[fall] > 0 and len(back):
                     found.append(int(fall + 2 + back[0]))
         return found
 
-    def _places(self, name: str) -> list[int]:
-        return [place for place, column in enumerate(self.columns) if column == (name, None)]
+    def _columns(self, name: str) -> list[Floats]:
+        return [self.values[:, place] for place, column in enumerate(self.columns) if column == (name, None)]
 
     def snapshot(self, row: int) -> Snapshot:
         """One scrape, stamped with its own time."""
@@ -121,7 +120,7 @@ def track(
     """
     columns = tuple(found)
     scrapes = {at.tobytes(): at for parts in found.values() for at, _ in parts}  # the same for most series
-    times = np.unique(np.concatenate([*scrapes.values()]))
+    times = np.array(sorted(set().union(*(at.tolist() for at in scrapes.values()))))
     rows = {key: np.searchsorted(times, at) for key, at in scrapes.items()}
     values = np.full((len(times), len(columns)), np.nan)
     for place, parts in enumerate(found.values()):
