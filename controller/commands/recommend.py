@@ -65,6 +65,7 @@ def _without_collecting() -> Iterator[None]:
         yield
     finally:
         if collecting:
+            gc.freeze()  # nor at the end of the process
             gc.enable()
 
 
