@@ -206,18 +206,20 @@ class Controller:
         memory = replace(memory, learnt=learn(memory.learnt, sight))
         target = target_of(snapshot.model_name, self._mixtures)
         known = Known.of(memory.learnt, sight, self._capture_limit_tokens, target)
-        cycle = replace(
-            undecided(snapshot, *unready(sight)),
-            window=sight.window,
-            acceptance=known.acceptance_seen,
-            step_time=known.step_time,
-        )
         # decide
-        market = known.market
+        cycle, market = undecided(snapshot, *unready(sight)), known.market
+        decision, workloads = cycle.decision, cycle.workloads
         if market is not None and self._can_decide(sight, known):
             memory, decision = self._decided(market, sight, memory, speculation)
             workloads = _workloads(market, known.portions, decision)
-            cycle = replace(cycle, decision=decision, workloads=workloads)
+        cycle = replace(
+            cycle,
+            decision=decision,
+            window=sight.window,
+            acceptance=known.acceptance_seen,
+            step_time=known.step_time,
+            workloads=workloads,
+        )
         # act
         return self._acted(replace(memory, last=cycle), speculation, sight)
 
@@ -229,7 +231,7 @@ class Controller:
         self, market: Market, sight: Sight, memory: EngineMemory, speculation: Speculation | None
     ) -> tuple[EngineMemory, Decision]:
         now = self._clock.monotonic_seconds()
-        settings = replace(self._policy, max_batch=sight.max_num_seqs or self._policy.max_batch)
+        settings = replace(self._policy, max_batch=sight.max_num_seqs) if sight.max_num_seqs else self._policy
         situation = Situation(
             batch=sight.batch,
             k_now=sight.now.k,

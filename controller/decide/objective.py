@@ -17,7 +17,8 @@ def fastest(
     """
     clear = prices.gain_low >= 1 + np.reshape(minimum_gain, (-1, 1))
     for row, ks in enumerate(barred):
-        clear[row, [k for k in ks if k < clear.shape[1]]] = False
+        if ks:
+            clear[row, [k for k in ks if k < clear.shape[1]]] = False
     value = np.where(clear, prices.log_gain, -np.inf)  # at one batch the gain ranks as the throughput does
     found: list[int] = np.argmax(value >= value.max(axis=1, keepdims=True) - 1e-9, axis=1).tolist()
     return [k if clears else None for k, clears in zip(found, np.max(clear, axis=1).tolist(), strict=True)]

@@ -68,7 +68,7 @@ def estimates(evidences: Sequence[AcceptanceEvidence], drafter: Drafter) -> tupl
     logits, covariance = _posterior(at_risk, accepted, drafter)
     hazard = sigmoid(logits)
     log_survival = np.cumsum(np.log(hazard), axis=1)
-    gradient = np.tril(np.broadcast_to((1 - hazard)[:, None, :], covariance.shape))  # d ln S_j / d z_i, i <= j
+    gradient = (1 - hazard)[:, None, :] * np.tri(hazard.shape[1])  # d ln S_j / d z_i, i <= j
     deviation = np.sqrt(((gradient @ covariance) * gradient).sum(axis=2))
     low = np.minimum.accumulate(np.exp(log_survival - _Z90 * deviation), axis=1)
     high = np.exp(np.minimum(0.0, log_survival + _Z90 * deviation))
@@ -98,11 +98,11 @@ def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Flo
     prior_precision, expected = _prior(positions, drafter)
     logits = _first_guess(at_risk, accepted)
     curvature = np.tile(prior_precision, (count, 1, 1))
-    searched = np.arange(count)
+    searched, diagonal = np.arange(count), np.eye(positions)
     for _ in range(_NEWTON_STEPS):
         at, risk = logits[searched], at_risk[searched]
         hazard = sigmoid(at)
-        curvature[searched] = prior_precision + (risk * hazard * (1 - hazard))[:, :, None] * np.eye(positions)
+        curvature[searched] = prior_precision + (risk * hazard * (1 - hazard))[:, :, None] * diagonal
         slope = accepted[searched] - risk * hazard - at @ prior_precision + expected
         step = np.linalg.solve(curvature[searched], slope[:, :, None])[:, :, 0]
         logits[searched] = at + np.minimum(np.maximum(step, -_LONGEST_STEP), _LONGEST_STEP)

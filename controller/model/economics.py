@@ -266,26 +266,34 @@ class Prices(Gains):
         batch = float(self.batches[row])
         throughput = batch * self.tokens * np.exp(-self.log_seconds[row])
         spread = np.exp(_Z90 * self.deviation_at(row))
-        arrays = {
-            "tokens_per_step": self.tokens,
-            "step_seconds": np.exp(self.log_seconds[row]),
-            "tokens_per_second": throughput,
-            "tokens_per_second_low": throughput / spread,
-            "tokens_per_second_high": throughput * spread,
-            "gain_ratio": self.gain[row],
-            "gain_low": self.gain_low[row],
-            "gain_high": self.gain_high[row],
-        }
-        columns = {name: values.tolist() for name, values in arrays.items()}
+        columns = (
+            self.tokens,
+            np.exp(self.log_seconds[row]),
+            throughput,
+            throughput / spread,
+            throughput * spread,
+            self.gain[row],
+            self.gain_low[row],
+            self.gain_high[row],
+        )
         market = self.market
         seen = market.acceptance.positions_observed
         measured = market.step_time.table.measured(batch, market.drafts_per_step(range(len(self.tokens))))
         return tuple(
             Score(
                 k=k,
-                **{name: values[k] for name, values in columns.items()},
+                tokens_per_step=tokens,
+                step_seconds=seconds,
+                tokens_per_second=rate,
+                tokens_per_second_low=rate_low,
+                tokens_per_second_high=rate_high,
+                gain_ratio=gain,
+                gain_low=gain_low,
+                gain_high=gain_high,
                 tokens_observed=k <= seen,
                 step_measured=measured[k],
             )
-            for k in range(len(self.tokens))
+            for k, (tokens, seconds, rate, rate_low, rate_high, gain, gain_low, gain_high) in enumerate(
+                np.array(columns).T.tolist()
+            )
         )
