@@ -3,25 +3,17 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from controller.commands.exit_codes import OK
+from controller.commands.old_vllm import warned
 from controller.commands.say import say
 from controller.decide.decision import Schedule
 from controller.decide.launch import launch_schedule
 from controller.files import DOCUMENT_BYTES_MAX, text_of
-from controller.model.drafter import CUT_K, FIXED_K, LIVE_K, Method
+from controller.model.drafter import CUT_K, FIXED_K, LIVE_K
 from controller.options.base import SettingsError
 from controller.options.verbs import LaunchConfigOptions
-
-DRAFTERS: Final = frozenset({Method.DRAFT_MODEL, Method.EAGLE, Method.EAGLE3, Method.MTP})
-"""Drafters whose own steps the V2 runner captures."""
-BROKEN: Final = (
-    "vLLM 0.26 to 0.31 (seen with 0.26; the others by their source) ends while it starts with this schedule on the V2 "
-    "runner with full CUDA graphs, by a ZeroDivisionError: run 0.32 or later, or set VLLM_USE_V2_MODEL_RUNNER=0."
-)
-"""Seen with 0.26 on an H100. Its graphs for drafting are sized k - k_max + 1, which is 0 for k one below k_max; so they
-are, by their source, up to 0.31."""
 
 
 def launch_config(options: LaunchConfigOptions) -> int:
@@ -46,7 +38,8 @@ def launch_config(options: LaunchConfigOptions) -> int:
         config["model"] = options.model
     config["num_speculative_tokens"] = options.k_max
     config["num_speculative_tokens_per_batch_size"] = [list(each) for each in schedule]
-    broken = f"{BROKEN}\n" if options.method in DRAFTERS else ""
+    warning = warned([(schedule, options.k_max)], options.method)
+    broken = f"{warning}\n" if warning else ""
     fixed = (
         ""
         if options.method in LIVE_K

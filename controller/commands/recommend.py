@@ -11,6 +11,7 @@ from typing import Final
 
 from controller.clock import Clock, SystemClock
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK
+from controller.commands.old_vllm import warned
 from controller.commands.say import say
 from controller.commands.wiring import controller
 from controller.cycle import Cycle
@@ -81,6 +82,10 @@ def _answered(options: RecommendOptions, source: MetricsSource, clock: Clock) ->
     answer = _written(cycle, options)
     if answer:
         print(answer)
+    if options.output is Output.CONFIG or (options.output is Output.TABLE and options.method):
+        warning = warned([(engine.decision.schedule, engine.k_max) for engine in cycle.engines], options.method)
+        if warning:
+            say(f"controller recommend: {warning}")
     if options.output is Output.CONFIG:
         _explain_missing_config(cycle)
         if answer and options.method is None:

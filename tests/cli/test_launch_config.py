@@ -61,6 +61,8 @@ def test_what_to_know_goes_to_stderr(command: Command) -> None:
     said = command("launch-config", "--method", "mtp")
     assert len(said.out.splitlines()) == 1
     assert "measure throughput before and after" in said.err
+    assert "\nvLLM 0.26 to 0.31" in said.err
+    assert "0.31" not in command("launch-config", "--method", "ngram").err
 
 
 ERRORS = {

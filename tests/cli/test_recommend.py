@@ -160,6 +160,22 @@ def test_without_a_method_the_config_comes_with_a_warning(command: Command, save
     assert "--method" not in nothing.err, "there is nothing to paste"
 
 
+@pytest.mark.parametrize(
+    ("output", "method", "is_told"),
+    [("config", "eagle", True), ("table", "eagle", True), ("config", "ngram", False), ("json", "eagle", False)],
+)
+def test_a_schedule_that_ends_some_vllm_comes_with_a_warning(
+    output: str, method: str, is_told: bool, command: Command, saved: Saved
+) -> None:
+    """One with a k just below the launch value, where a model drafts; what is kept for a program has no use for it."""
+    dull_at_one = {**DULL, "survival": (0.02,)}
+    start = after(snapshot(k_max=1), **dull_at_one)
+    pages = saved(page(start), "1.txt"), saved(page(after(start, **dull_at_one)), "2.txt")
+    said = command("recommend", "--source", *pages, "-o", output, "--method", method)
+    assert said.out
+    assert ("VLLM_USE_V2_MODEL_RUNNER=0" in said.err) is is_told
+
+
 def test_without_evidence_the_config_is_explained_not_printed(command: Command, saved: Saved) -> None:
     """Empty stdout, a sentence on stderr, exit code 3."""
     said = command("recommend", "--source", saved.after, saved.after, "-o", "config")

@@ -287,6 +287,18 @@ def test_labels_that_no_metric_of_ours_could_tell_are_refused(name: str) -> None
     assert caught.value.reason is Reason.STORE_ANSWER_BAD
 
 
+@pytest.mark.parametrize("values", ['[[1, "2"], [NaN, "3"]]', '[[Infinity, "3"]]', "[]", '[[1, "2"], [3]]'])
+def test_samples_that_no_store_has_are_refused(values: str) -> None:
+    """Without a time, or none at all; one series spoils the answer, for who knows what else is wrong."""
+    sound = '{"metric": {"__name__": "vllm:x", "model_name": "m"}, "values": [[1, "2"], [2, "NaN"]]}'
+    body = '{"data": {"resultType": "matrix", "result": [%s, {"metric": {}, "values": %s}]}}'
+    client = Client("http://127.0.0.1:1", Fetcher(peer=PROMETHEUS))
+    assert [len(each.times) for each in client.read(body % (sound, '[[7, "1"]]')).series] == [2, 1]
+    with pytest.raises(ObserveError, match="not as documented") as caught:
+        client.read(body % (sound, values))
+    assert caught.value.reason is Reason.STORE_ANSWER_BAD
+
+
 @pytest.mark.parametrize("spelt", [r"tok\/en+with/slashes", r"tok\u002fen\u002Bwith\/slashes"])
 def test_a_token_that_a_store_repeats_is_told_to_nobody_however_it_is_spelt(spelt: str, tmp_path: Path) -> None:
     """JSON has several spellings of one text."""

@@ -235,6 +235,8 @@ def _series(result: Any, points: str) -> tuple[Series, ...]:
     ends = [*accumulate(map(len, samples))]
     times, values = zip(*chain.from_iterable(samples), strict=True) if samples else ((), ())
     all_times, all_values = np.array(times, float), np.fromiter(map(float, values), float, len(values))
+    if not np.isfinite(all_times).all():
+        raise ValueError("a time that is none")
     return tuple(
         Series(_labels(each["metric"]), all_times[begin:end], all_values[begin:end])
         for each, begin, end in zip(result, [0, *ends], ends, strict=False)
