@@ -82,10 +82,8 @@ def _answered(options: RecommendOptions, source: MetricsSource, clock: Clock) ->
     answer = _written(cycle, options)
     if answer:
         print(answer)
-    if options.output is Output.CONFIG or (options.output is Output.TABLE and options.method):
-        warning = warned([(engine.decision.schedule, engine.k_max) for engine in cycle.engines], options.method)
-        if warning:
-            say(f"controller recommend: {warning}")
+    if not options.prometheus_url:
+        _warn_of_old_vllm(cycle, options)
     if options.output is Output.CONFIG:
         _explain_missing_config(cycle)
         if answer and options.method is None:
@@ -158,6 +156,14 @@ def _written(cycle: Cycle, options: RecommendOptions) -> str:
 def _in_order(cycle: Cycle, options: RecommendOptions) -> Cycle:
     """Of a fleet the most to gain first; the engines of one server as its page has them."""
     return replace(cycle, engines=ranked(cycle.engines)) if options.prometheus_url else cycle
+
+
+def _warn_of_old_vllm(cycle: Cycle, options: RecommendOptions) -> None:
+    """Where a schedule was printed to be pasted, and the method may be one that it harms."""
+    if options.output is Output.CONFIG or (options.output is Output.TABLE and options.method):
+        warning = warned([(engine.decision.schedule, engine.k_max) for engine in cycle.engines], options.method)
+        if warning:
+            say(f"controller recommend: {warning}")
 
 
 def _explain_missing_config(cycle: Cycle) -> None:

@@ -97,7 +97,7 @@ def _hand(pipe: Connection, left: deque[Part], found: list[Cycle]) -> None:
         try:
             pipe.send(part)
             found.append(pipe.recv())
-        except (EOFError, ConnectionError):  # it ended, killed for memory perhaps
+        except Exception:  # noqa: BLE001  (it ended, killed for memory perhaps, in the middle of what it was telling)
             left.append(part)
             return
 

@@ -287,7 +287,17 @@ def test_labels_that_no_metric_of_ours_could_tell_are_refused(name: str) -> None
     assert caught.value.reason is Reason.STORE_ANSWER_BAD
 
 
-@pytest.mark.parametrize("values", ['[[1, "2"], [NaN, "3"]]', '[[Infinity, "3"]]', "[]", '[[1, "2"], [3]]'])
+UNUSABLE = {
+    "a time that is none": '[[1, "2"], [NaN, "3"]]',
+    "a time without end": '[[Infinity, "3"]]',
+    "a time that is a list": '[[[1], "2"]]',
+    "a time of 400 digits": f'[[1{"0" * 400}, "2"]]',
+    "no sample": "[]",
+    "no value": '[[1, "2"], [3]]',
+}
+
+
+@pytest.mark.parametrize("values", UNUSABLE.values(), ids=UNUSABLE)
 def test_samples_that_no_store_has_are_refused(values: str) -> None:
     """Without a time, or none at all; one series spoils the answer, for who knows what else is wrong."""
     sound = '{"metric": {"__name__": "vllm:x", "model_name": "m"}, "values": [[1, "2"], [2, "NaN"]]}'

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -145,7 +146,7 @@ class Client:
             raise self._bad(f"the result is of the type {plain(kind, 20)}")
         try:
             series = _series(result, points)
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
+        except (TypeError, ValueError, OverflowError, LookupError, AttributeError) as error:
             raise self._bad("a series is not as documented") from error
         return Answer(series, warnings, len(fetched))
 
@@ -165,13 +166,17 @@ class Client:
 
     def _data(self, fetched: str) -> tuple[str, Any, tuple[str, ...]]:
         """The type of the result, the result and the warnings."""
+        beginning = f"it begins '{plain(fetched, 40)}'"
         try:
             document = from_json(fetched, cache_strings="keys")  # values rarely repeat
+        except ValueError as error:
+            raise self._bad(f"{beginning}, and is no JSON: {plain(str(error), 80)}") from error
+        try:
             data = document["data"]
             warnings = tuple(plain(str(each), 200) for each in document.get("warnings") or ())[:WARNINGS_MAX]
             return str(data["resultType"]), data["result"], warnings
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise self._bad(f"it begins '{plain(fetched, 40)}'") from error
+        except (TypeError, LookupError, AttributeError) as error:
+            raise self._bad(beginning) from error
 
     def _refusal(self, status: int, text: str) -> ObserveError:
         """Why the store said no."""
@@ -233,8 +238,9 @@ def _series(result: Any, points: str) -> tuple[Series, ...]:
     if not all(samples):
         raise ValueError("a series without a sample")
     ends = [*accumulate(map(len, samples))]
-    times, values = zip(*chain.from_iterable(samples), strict=True) if samples else ((), ())
-    all_times, all_values = np.array(times, float), np.fromiter(map(float, values), float, len(values))
+    pairs = [*chain.from_iterable(samples)]
+    all_times = np.fromiter(map(itemgetter(0), pairs), float, len(pairs))
+    all_values = np.fromiter(map(float, map(itemgetter(1), pairs)), float, len(pairs))
     if not np.isfinite(all_times).all():
         raise ValueError("a time that is none")
     return tuple(

@@ -154,7 +154,7 @@ class Joined:
             parts[what] = (*parts.get(what, ()), (each.times, each.values))
 
     def tracks(self) -> tuple[Track, ...]:
-        """The engines, ordered by key; each is let go of as it is made, since there may be many."""
+        """The engines, ordered by key."""
         return tuple(track(*key, self._found.pop(key)) for key in sorted(self._found))
 
 
