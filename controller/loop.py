@@ -206,20 +206,18 @@ class Controller:
         memory = replace(memory, learnt=learn(memory.learnt, sight))
         target = target_of(snapshot.model_name, self._mixtures)
         known = Known.of(memory.learnt, sight, self._capture_limit_tokens, target)
-        # decide
-        cycle, market = undecided(snapshot, *unready(sight)), known.market
-        decision, workloads = cycle.decision, cycle.workloads
-        if market is not None and self._can_decide(sight, known):
-            memory, decision = self._decided(market, sight, memory, speculation)
-            workloads = _workloads(market, known.portions, decision)
         cycle = replace(
-            cycle,
-            decision=decision,
+            undecided(snapshot, *unready(sight)),
             window=sight.window,
             acceptance=known.acceptance_seen,
             step_time=known.step_time,
-            workloads=workloads,
         )
+        # decide
+        market = known.market
+        if market is not None and self._can_decide(sight, known):
+            memory, decision = self._decided(market, sight, memory, speculation)
+            workloads = _workloads(market, known.portions, decision)
+            cycle = replace(cycle, decision=decision, workloads=workloads)
         # act
         return self._acted(replace(memory, last=cycle), speculation, sight)
 

@@ -82,8 +82,7 @@ def _answered(options: RecommendOptions, source: MetricsSource, clock: Clock) ->
     answer = _written(cycle, options)
     if answer:
         print(answer)
-    if not options.prometheus_url:
-        _warn_of_old_vllm(cycle, options)
+    _warn_of_old_vllm(cycle, options)
     if options.output is Output.CONFIG:
         _explain_missing_config(cycle)
         if answer and options.method is None:
@@ -159,8 +158,9 @@ def _in_order(cycle: Cycle, options: RecommendOptions) -> Cycle:
 
 
 def _warn_of_old_vllm(cycle: Cycle, options: RecommendOptions) -> None:
-    """Where a schedule was printed to be pasted, and the method may be one that it harms."""
-    if options.output is Output.CONFIG or (options.output is Output.TABLE and options.method):
+    """Where the schedule of one server was printed to be pasted, and the method may be one that it harms."""
+    shown = options.output is Output.TABLE and options.method and not options.prometheus_url
+    if options.output is Output.CONFIG or shown:
         warning = warned([(engine.decision.schedule, engine.k_max) for engine in cycle.engines], options.method)
         if warning:
             say(f"controller recommend: {warning}")

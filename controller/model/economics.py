@@ -266,34 +266,21 @@ class Prices(Gains):
         batch = float(self.batches[row])
         throughput = batch * self.tokens * np.exp(-self.log_seconds[row])
         spread = np.exp(_Z90 * self.deviation_at(row))
-        columns = (
-            self.tokens,
-            np.exp(self.log_seconds[row]),
-            throughput,
-            throughput / spread,
-            throughput * spread,
-            self.gain[row],
-            self.gain_low[row],
-            self.gain_high[row],
-        )
+        columns = {
+            "tokens_per_step": self.tokens,
+            "step_seconds": np.exp(self.log_seconds[row]),
+            "tokens_per_second": throughput,
+            "tokens_per_second_low": throughput / spread,
+            "tokens_per_second_high": throughput * spread,
+            "gain_ratio": self.gain[row],
+            "gain_low": self.gain_low[row],
+            "gain_high": self.gain_high[row],
+        }
         market = self.market
         seen = market.acceptance.positions_observed
         measured = market.step_time.table.measured(batch, market.drafts_per_step(range(len(self.tokens))))
+        by_k = np.array([*columns.values()]).T.tolist()
         return tuple(
-            Score(
-                k=k,
-                tokens_per_step=tokens,
-                step_seconds=seconds,
-                tokens_per_second=rate,
-                tokens_per_second_low=rate_low,
-                tokens_per_second_high=rate_high,
-                gain_ratio=gain,
-                gain_low=gain_low,
-                gain_high=gain_high,
-                tokens_observed=k <= seen,
-                step_measured=measured[k],
-            )
-            for k, (tokens, seconds, rate, rate_low, rate_high, gain, gain_low, gain_high) in enumerate(
-                np.array(columns).T.tolist()
-            )
+            Score(k=k, **dict(zip(columns, values, strict=True)), tokens_observed=k <= seen, step_measured=measured[k])
+            for k, values in enumerate(by_k)
         )
