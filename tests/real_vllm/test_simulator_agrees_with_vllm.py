@@ -13,6 +13,7 @@ from real_vllm.closed_loop import (
     KS,
     OUTPUT_TOKENS,
     Played,
+    Stage,
     identities,
     play_on_simulator,
     play_on_vllm,
@@ -27,6 +28,11 @@ pytestmark = [pytest.mark.real_vllm, pytest.mark.slow, pytest.mark.timeout(1800)
 RATES: Final = (0.95, 0.85, 0.95, 0.95)
 """No two positions alike: a count at the wrong one shows. High, so that 10% are many standard errors of each."""
 AGREEMENT: Final = 0.10
+TORN_STEPS: Final = 4
+"""Two counters of a window may be so many steps apart: vLLM writes its page in a thread while its engine goes on.
+
+Measured here, 14 and 30 of 400 pages each were torn, by one step; a window has two pages. None of an idle server is.
+"""
 STAGES: Final = tuple((concurrency, k) for concurrency in CONCURRENCIES for k in KS)
 TOKEN: Final = "a-token-of-the-simulator"
 
@@ -68,7 +74,7 @@ def test_each_stage_ran_at_its_own_k_and_concurrency(played: Played) -> None:
     assert tuple((stage.concurrency, stage.k) for stage in played.stages) == STAGES
     for stage in played.stages:
         window = stage.whole.window
-        assert window.draft_tokens == stage.k * window.drafts
+        assert window.draft_tokens == pytest.approx(stage.k * window.drafts, abs=_torn(stage) * stage.k)
         assert {each.k for each in stage.whole.steps} == {stage.k}
         assert KEPT_BUSY * stage.concurrency <= stage.batch <= stage.concurrency
 
@@ -84,11 +90,13 @@ def test_every_generated_token_is_a_first_one_an_accepted_draft_or_of_its_reques
 
 
 def test_without_drafts_each_request_step_decodes_one_token(played: Played) -> None:
-    """Exactly, for there is nothing that an end could cut."""
-    still = [stage.whole.window for stage in played.stages if stage.k == 0]
+    """There is nothing that an end could cut."""
+    still = [stage for stage in played.stages if stage.k == 0]
     assert len(still) == len(CONCURRENCIES)
-    for window in still:
-        assert window.decoded_tokens == window.request_steps > 0
+    for stage in still:
+        window = stage.whole.window
+        assert window.request_steps > 0
+        assert window.decoded_tokens == pytest.approx(window.request_steps, abs=_torn(stage))
         assert window.accepted_tokens == window.drafts == 0
 
 
@@ -102,3 +110,8 @@ def test_the_plugin_counts_what_the_page_counts(played: Played) -> None:
     assert workload.drafts == window.drafts
     assert sum(workload.drafted) == window.draft_tokens
     assert workload.accepted == window.accepted_by_position
+
+
+def _torn(stage: Stage) -> int:
+    """By how many request-steps two counters of a window may differ, of a server at work."""
+    return TORN_STEPS * stage.concurrency
