@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from controller.memory import Learnt, LearntWorkload
 from controller.model.acceptance import Acceptance, estimate, estimates
+from controller.model.alike import by_kind
 from controller.model.composition import Portion, composition
 from controller.model.drafter import Drafting
 from controller.model.economics import Market
 from controller.model.evidence import AcceptanceEvidence, asked_at_least, counts_of, exact_counts_of, observed
 from controller.model.step_table import StepTable
-from controller.model.step_time import StepTime, fit
+from controller.model.step_time import StepTime, fits
 from controller.model.target import Target
 from controller.sight import Sight
 
@@ -91,31 +93,80 @@ class Known:
     market: Market | None
     portions: tuple[Portion, ...] = ()
 
-    @staticmethod
-    def of(learnt: Learnt, sight: Sight, capture_limit_tokens: float, target: Target) -> "Known":
-        """What can be said from what was learnt."""
-        evidence, drafter = learnt.evidence, sight.drafter
-        step_time = fit(learnt.table, drafter, capture_limit_tokens, target)
-        if evidence is None or not evidence.at_risk:
-            return Known(None, step_time, None)
-        present = [each for each in learnt.workloads if each.drafts >= ABSENT_DRAFTS]
-        acceptance, *alone = estimates([evidence, *(each.evidence for each in present)], drafter)
-        k_max = len(acceptance.survival)
-        if step_time is None:
-            return Known(acceptance if evidence.drafts > 0 else None, None, None)
-        portions, seen_k = _portions(present, alone), _seen_k(evidence, sight, k_max)
-        told_apart = portions if sight.now.drafting is Drafting.FIXED else ()
-        market = Market(
-            acceptance=acceptance,
-            step_time=step_time,
-            drafting=sight.now.drafting,
-            asked_k=seen_k,
-            draft_length=evidence.mean_draft_length or float(k_max),
-            persistence=drafter.persistence,
-            prompt_per_token=sight.prompt_per_token,
-            composition=composition(told_apart, seen_k, drafter.persistence),
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the model: the sum of what was learnt, and what it is told of besides.
+
+    Attributes:
+        learnt: Of an engine, its latest window included.
+        sight: That window.
+        capture_limit_tokens: Steps of more tokens have no captured graph.
+        target: The model that is served.
+    """
+
+    learnt: Learnt
+    sight: Sight
+    capture_limit_tokens: float
+    target: Target
+
+    @property
+    def present(self) -> list[LearntWorkload]:
+        """The workloads that are in the mix."""
+        return [each for each in self.learnt.workloads if each.drafts >= ABSENT_DRAFTS]
+
+    @property
+    def evidences(self) -> list[AcceptanceEvidence]:
+        """Of the whole mix, then of each workload in it; none until a position was at risk."""
+        whole = self.learnt.evidence
+        if whole is None or not whole.at_risk:
+            return []
+        return [whole, *(each.evidence for each in self.present)]
+
+
+def known(asked: Sequence[Question]) -> list[Known]:
+    """What can be said from what was learnt, of many engines at once: none is moved by another."""
+    step_times = by_kind(
+        asked,
+        lambda each: (each.sight.drafter, each.capture_limit_tokens, each.target),
+        lambda kind, some: fits([each.learnt.table for each in some], *kind),
+    )
+    acceptances = iter(
+        by_kind(
+            [(each.sight.drafter, evidence) for each in asked for evidence in each.evidences],
+            lambda each: (each[0], len(each[1].at_risk)),
+            lambda kind, some: estimates([evidence for _, evidence in some], kind[0]),
         )
-        return Known(acceptance if evidence.drafts > 0 else None, step_time, market, portions)
+    )
+    return [
+        _known(each, step_time, [*islice(acceptances, len(each.evidences))])
+        for each, step_time in zip(asked, step_times, strict=True)
+    ]
+
+
+def _known(asked: Question, step_time: StepTime | None, acceptances: Sequence[Acceptance]) -> Known:
+    """From the step time, and the acceptance of the whole mix and of each workload in it."""
+    evidence, sight = asked.learnt.evidence, asked.sight
+    if evidence is None or not acceptances:
+        return Known(None, step_time, None)
+    acceptance, *alone = acceptances
+    seen = acceptance if evidence.drafts > 0 else None
+    if step_time is None:
+        return Known(seen, None, None)
+    k_max, persistence = len(acceptance.survival), sight.drafter.persistence
+    portions, seen_k = _portions(asked.present, alone), _seen_k(evidence, sight, k_max)
+    told_apart = portions if sight.now.drafting is Drafting.FIXED else ()
+    market = Market(
+        acceptance=acceptance,
+        step_time=step_time,
+        drafting=sight.now.drafting,
+        asked_k=seen_k,
+        draft_length=evidence.mean_draft_length or float(k_max),
+        persistence=persistence,
+        prompt_per_token=sight.prompt_per_token,
+        composition=composition(told_apart, seen_k, persistence),
+    )
+    return Known(seen, step_time, market, portions)
 
 
 def _portions(present: Sequence[LearntWorkload], alone: Sequence[Acceptance]) -> tuple[Portion, ...]:

@@ -3,9 +3,9 @@
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from controller import live
 from controller.act.actuator import NOTHING_DONE, Acted, Actuator, Order, Outcome
@@ -16,7 +16,7 @@ from controller.decide.decision import Decision
 from controller.decide.policy import PolicyState, Situation, decide, remembered
 from controller.decide.policy_settings import PolicySettings
 from controller.defect import defect
-from controller.learn import Known, learn
+from controller.learn import Known, Question, known, learn
 from controller.live import Live
 from controller.memory import EngineMemory, Learnt
 from controller.model.composition import Portion
@@ -31,8 +31,12 @@ from controller.observe.speculation import Speculation, refuse_foreign
 from controller.observe.window import refuse_unread
 from controller.reason import Reason
 from controller.sight import Sight, see
+from controller.together import together
 from controller.undecided import NO_SPECULATION, WARMING_UP, undecided, unready
 
+T = TypeVar("T")
+Asking = Generator[Question, Known, T]
+"""A work that asks the model in the middle of what it does."""
 JITTER: Final = 0.1
 """Passes come this share of the interval early or late, so that many sidecars do not scrape in step."""
 SHORT_SHARE: Final = 0.3
@@ -113,7 +117,8 @@ class Controller:
         observed_at = self._clock.monotonic_seconds()
         for key in self._memory.keys() - {snapshot.key for snapshot in snapshots}:
             del self._memory[key]
-        return self._cycle(started, observed_at, tuple(self._engine(snapshot, told) for snapshot in snapshots))
+        engines = together([self._engine(snapshot, told) for snapshot in snapshots], known)
+        return self._cycle(started, observed_at, tuple(engines))
 
     def _last_good(self) -> tuple[EngineCycle, ...]:
         """What was last known of each engine; an old failure was told in its own pass."""
@@ -157,20 +162,20 @@ class Controller:
             return Failure(error.reason, error.message)
         return told
 
-    def _engine(self, snapshot: Snapshot, told: Speculation | Failure | None) -> EngineCycle:
+    def _engine(self, snapshot: Snapshot, told: Speculation | Failure | None) -> Asking[EngineCycle]:
         """One engine's part of a pass. A fault of ours leaves the others alone, and does not stay in what is learnt."""
         try:
-            return self._followed(snapshot, told)
+            return (yield from self._followed(snapshot, told))
         except Exception as error:  # noqa: BLE001  (as in `step`)
-            known = self._memory.get(snapshot.key, self._fresh)
-            anew = replace(self._fresh, last=known.last, stood_down_until_seconds=known.stood_down_until_seconds)
+            had = self._memory.get(snapshot.key, self._fresh)
+            anew = replace(self._fresh, last=had.last, stood_down_until_seconds=had.stood_down_until_seconds)
             memory = _failed(anew, snapshot, defect(error))
             assert memory.last is not None
             last = replace(memory.last, acted=NOTHING_DONE)
             self._memory[snapshot.key] = replace(memory, snapshot=snapshot, last=last)
             return last
 
-    def _followed(self, snapshot: Snapshot, told: Speculation | Failure | None) -> EngineCycle:
+    def _followed(self, snapshot: Snapshot, told: Speculation | Failure | None) -> Asking[EngineCycle]:
         memory = self._memory.get(snapshot.key, self._fresh)
         if memory.learnt.k_max not in (None, snapshot.k_max):  # another server under the same name
             memory = replace(memory, learnt=self._fresh.learnt, policy=PolicyState())
@@ -178,7 +183,7 @@ class Controller:
         if self._live is not None and speculation is not None:
             memory = live.found(self._live, memory, speculation, self._clock.monotonic_seconds())
         try:
-            memory = self._judged(snapshot, memory, speculation)
+            memory = yield from self._judged(snapshot, memory, speculation)
         except ObserveError as error:
             memory = self._acted(_failed(memory, snapshot, Failure(error.reason, error.message)), speculation)
         assert memory.last is not None
@@ -189,8 +194,10 @@ class Controller:
         assert memory.last is not None
         return memory.last
 
-    def _judged(self, snapshot: Snapshot, memory: EngineMemory, speculation: Speculation | None) -> EngineMemory:
-        """The line: observe -> model -> decide -> act."""
+    def _judged(
+        self, snapshot: Snapshot, memory: EngineMemory, speculation: Speculation | None
+    ) -> Asking[EngineMemory]:
+        """The line: observe -> model -> decide -> act. The model is asked for all engines at once."""
         refuse_unread(snapshot)
         if snapshot.k_max is None:
             last = undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION)
@@ -205,25 +212,25 @@ class Controller:
         # model
         memory = replace(memory, learnt=learn(memory.learnt, sight))
         target = target_of(snapshot.model_name, self._mixtures)
-        known = Known.of(memory.learnt, sight, self._capture_limit_tokens, target)
+        found = yield Question(memory.learnt, sight, self._capture_limit_tokens, target)
         cycle = replace(
             undecided(snapshot, *unready(sight)),
             window=sight.window,
-            acceptance=known.acceptance_seen,
-            step_time=known.step_time,
+            acceptance=found.acceptance_seen,
+            step_time=found.step_time,
         )
         # decide
-        market = known.market
-        if market is not None and self._can_decide(sight, known):
+        market = found.market
+        if market is not None and self._can_decide(sight, found):
             memory, decision = self._decided(market, sight, memory, speculation)
-            workloads = _workloads(market, known.portions, decision)
+            workloads = _workloads(market, found.portions, decision)
             cycle = replace(cycle, decision=decision, workloads=workloads)
         # act
         return self._acted(replace(memory, last=cycle), speculation, sight)
 
-    def _can_decide(self, sight: Sight, known: Known) -> bool:
+    def _can_decide(self, sight: Sight, found: Known) -> bool:
         """At k=0 nothing is learnt of acceptance: only live control, which can probe, decides on a mere prior."""
-        return sight.busy and (known.acceptance_seen is not None or self._live is not None)
+        return sight.busy and (found.acceptance_seen is not None or self._live is not None)
 
     def _decided(
         self, market: Market, sight: Sight, memory: EngineMemory, speculation: Speculation | None

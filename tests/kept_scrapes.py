@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from controller.observe.errors import ObserveError
-from controller.observe.prometheus.client import Series
-from controller.observe.prometheus.history import History, Joined, Span
+from controller.observe.prometheus.client import Answer, Series
+from controller.observe.prometheus.history import Gathered, History
 from controller.observe.snapshot import Snapshot
 from controller.observe.vllm_metrics import CREATED, LOAD, OPTIONAL, PER_POSITION, SPECULATION
 from controller.reason import Reason
@@ -62,16 +62,18 @@ class KeptScrapes(History):
         """See `History`."""
         return self.now_seconds
 
-    def read(self, since: float, until: float) -> Span:
+    def gathered(self, since: float, until: float) -> Gathered:
         """See `History`."""
         self.reads.append((since, until))
-        joined = Joined()
+        series = []
         for labels, samples in self._samples.items():
             found = sorted(each for each in samples if since < each[0] <= until)
             if found:
                 times, values = np.array(found).T
-                joined.take([Series(dict(labels), times, values)])
-        return Span(joined.tracks(), self.partial, 1, 0, joined.nameless)
+                series.append(Series(dict(labels), times, values))
+        gathered = Gathered()
+        gathered.take(Answer(tuple(series), (self.partial,) if self.partial else (), 0))
+        return gathered
 
     def why_nothing(self, at: float) -> ObserveError:
         """See `History`."""

@@ -47,14 +47,13 @@ NOT_ENOUGH: Final = frozenset(
 
 def recommend(options: RecommendOptions) -> int:
     """Watch a window, or read the saved pages, and print what k should be."""
-    clock = SystemClock()
-    try:
-        source = _source(options, clock)
-    except ObserveError as error:
-        say(f"controller recommend: {error.message}")
-        return FAILED
     with _without_collecting():
-        return _answered(options, source, clock)
+        try:
+            cycle = _judged(options, SystemClock())
+        except ObserveError as error:
+            say(f"controller recommend: {error.message}")
+            return FAILED
+        return _told(cycle, options)
 
 
 @contextmanager
@@ -70,13 +69,19 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _answered(options: RecommendOptions, source: MetricsSource, clock: Clock) -> int:
-    if options.prometheus_url:
-        from controller.commands.side_by_side import judged  # noqa: PLC0415  # only where there is a store
+def _judged(options: RecommendOptions, clock: Clock) -> Cycle:
+    """What there is to tell; raises `ObserveError` where nothing could be asked."""
+    if not options.prometheus_url:
+        return _watched(options, _source(options, clock), clock)
+    from controller.commands.side_by_side import judged  # noqa: PLC0415  # only where there is a store
+    from controller.commands.store import last_window  # noqa: PLC0415
 
-        cycle = judged(source, lambda part: controller(options, part, clock))
-    else:
-        cycle = _watched(options, source, clock)
+    window = last_window(options, options.window_seconds or FLEET_SECONDS)
+    return judged(window, lambda part: controller(options, part, clock))
+
+
+def _told(cycle: Cycle, options: RecommendOptions) -> int:
+    """Print it; the exit code."""
     for failure in (*cycle.failures, *cycle.notes)[:TOLD_MAX]:
         say(f"controller recommend: {failure.message}")
     answer = _written(cycle, options)
@@ -109,10 +114,6 @@ def _watched(options: RecommendOptions, source: MetricsSource, clock: Clock) -> 
 def _source(options: RecommendOptions, clock: Clock) -> MetricsSource:
     if options.source:
         return ReplaySource(options.source, options.seconds, options.page_limit_bytes)
-    if options.prometheus_url:
-        from controller.commands.store import last_window  # noqa: PLC0415  # only where there is a store
-
-        return last_window(options, options.window_seconds or FLEET_SECONDS)
     from controller.commands.connection import http_source  # noqa: PLC0415  # a sixth of the start-up time
 
     return http_source(options, clock)

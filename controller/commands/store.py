@@ -2,10 +2,9 @@
 
 from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Access, Client
-from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.grouping import GROUPS_MAX, Grouping
 from controller.observe.prometheus.history import History
-from controller.observe.prometheus.source import PastSource
+from controller.observe.prometheus.last_window import LastWindow
 from controller.options.fleet import FleetOptions
 
 
@@ -24,11 +23,11 @@ def history(options: FleetOptions) -> History:
     return History(client, options.match)
 
 
-def last_window(options: FleetOptions, seconds: float) -> PastSource:
-    """Two instants of the store: the beginning and the end of the window. Raises `ObserveError`."""
+def last_window(options: FleetOptions, seconds: float) -> LastWindow:
+    """The newest so many seconds by the store's own clock, not asked for yet. Raises `ObserveError`."""
     store = history(options)
     now = store.now()
-    return PastSource(store, Fleet(grouping(options)), (now - seconds, now))
+    return LastWindow(store, grouping(options), (now - seconds, now))
 
 
 def grouping(options: FleetOptions, groups_max: int = GROUPS_MAX, *, only: bool = False) -> Grouping:

@@ -12,6 +12,7 @@ from controller.model.drafter import DRIFT_FADE, Drafter
 from controller.model.evidence import AcceptanceEvidence
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 FIRST_LOGIT_SPREAD: Final = 1.5
 """Prior of the first position: acceptance .5, and 5% to 95% within its 90% bounds."""
@@ -94,22 +95,28 @@ def estimates(evidences: Sequence[AcceptanceEvidence], drafter: Drafter) -> tupl
 
 def _posterior(at_risk: Floats, accepted: Floats, drafter: Drafter) -> tuple[Floats, Floats]:
     """Mode and covariance of the logits for counts of shape (evidence, position)."""
-    count, positions = at_risk.shape
+    positions = at_risk.shape[1]
     prior_precision, expected = _prior(positions, drafter)
-    logits = _first_guess(at_risk, accepted)
-    curvature = np.tile(prior_precision, (count, 1, 1))
-    searched, diagonal = np.arange(count), np.eye(positions)
+    diagonal, logits = np.eye(positions), _first_guess(at_risk, accepted)
+    searched: slice | Ints = slice(None)
+    found = np.empty_like(logits), np.empty((*logits.shape, positions))
     for _ in range(_NEWTON_STEPS):
-        at, risk = logits[searched], at_risk[searched]
-        hazard = sigmoid(at)
-        curvature[searched] = prior_precision + (risk * hazard * (1 - hazard))[:, :, None] * diagonal
-        slope = accepted[searched] - risk * hazard - at @ prior_precision + expected
-        step = np.linalg.solve(curvature[searched], slope[:, :, None])[:, :, 0]
-        logits[searched] = at + np.minimum(np.maximum(step, -_LONGEST_STEP), _LONGEST_STEP)
-        searched = searched[np.abs(step).max(axis=1) >= _ENOUGH]
-        if not searched.size:
+        hazard = sigmoid(logits)
+        curvature = prior_precision + (at_risk * hazard * (1 - hazard))[:, :, None] * diagonal
+        pulled = (logits[:, None, :] @ prior_precision)[:, 0]  # each by itself: a larger product has other last digits
+        slope = accepted - at_risk * hazard - pulled + expected
+        step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
+        logits = logits + np.minimum(np.maximum(step, -_LONGEST_STEP), _LONGEST_STEP)
+        done = np.abs(step).max(axis=1) < _ENOUGH
+        if done.all():
             break
-    return logits, np.linalg.inv(curvature).astype(float)
+        if done.any():
+            places, left = np.arange(len(found[0]))[searched], ~done
+            found[0][places[done]], found[1][places[done]] = logits[done], curvature[done]
+            searched, logits, at_risk, accepted = places[left], logits[left], at_risk[left], accepted[left]
+            curvature = curvature[left]
+    found[0][searched], found[1][searched] = logits, curvature
+    return found[0], np.linalg.inv(found[1]).astype(float)
 
 
 @lru_cache(maxsize=16)

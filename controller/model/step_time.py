@@ -18,12 +18,23 @@ geostatistics this is universal kriging with an informative prior.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.model.alike import by_kind
 from controller.model.drafter import Drafter, LogNormal
+from controller.model.step_posterior import (
+    BATCH_REACH,
+    DRAFT_REACH,
+    Inputs,
+    Posterior,
+    curve_at,
+    nearness,
+    posteriors,
+)
 from controller.model.step_table import K0_CELL, NEAR, StepTable
 from controller.model.target import DENSE, Target
 
@@ -42,10 +53,6 @@ PROMPT_WEIGHT: Final = LogNormal(0.4, 0.5)
 the 82 us (t0 / n0) that a decoded token beyond saturation takes on the H100 grid."""
 CLIFF: Final = LogNormal(1.0, 1.0)
 """Steps beyond the capture limit were seen to cost up to five times more."""
-BATCH_REACH: Final = 2.0
-"""A measurement speaks for batches within about a factor e^2 of its own ..."""
-DRAFT_REACH: Final = 1.5
-"""... and for k within about this many."""
 PARAMETERS: Final = (
     "fixed_seconds", "saturation_tokens", "corner", "draft_weight",
     "overhead", "per_draft", "kv_per_request", "cliff", "rejection_per_request",
@@ -56,9 +63,6 @@ IDENTIFIED: Final = 0.5
 _SAME_BATCH: Final = math.exp(-math.log(NEAR) / BATCH_REACH)
 _SAME_DRAFTS: Final = math.exp(-K0_CELL / DRAFT_REACH)
 """What `StepTable.measured` calls measured, in terms of the correlations that are at hand."""
-_NEWTON_STEPS: Final = 20
-_ENOUGH: Final = 0.05
-"""The search ends when a step improves the loss, in units of variances, by less: a fraction of a sigma is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,34 +114,24 @@ class StepTime:
     )  # fmt: skip
 
     def __init__(
-        self, table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf, target: Target = DENSE
+        self,
+        table: StepTable,
+        drafter: Drafter,
+        capture_limit_tokens: float = math.inf,
+        target: Target = DENSE,
+        posterior: Posterior | None = None,
     ) -> None:
-        """Finds the parameters' posterior mode by damped Gauss-Newton, and what the cells add to the curve."""
+        """Finds the posterior, unless it was found together with those of other tables."""
         self.table = table
         self.drafter = drafter
         self.target = target
         self._capture_limit = capture_limit_tokens
-        batch, self._drafts, drafting, seen, weight, prompt = np.array(
-            [
-                (each.batch, each.drafts, each.drafting, each.log_seconds, each.weight, each.prompt)
-                for each in table.cells
-            ]
-        ).T
-        self._log_batch = np.log(batch)
-        kernel = _nearness(self._log_batch, self._log_batch, BATCH_REACH)
-        kernel *= target.discrepancy**2 * _nearness(self._drafts, self._drafts, DRAFT_REACH)
-        # the noise keeps the sum positive definite, however close two cells lie
-        whitener: Floats = np.linalg.inv(np.linalg.cholesky(kernel + np.diag(table.noise**2 / weight))).astype(float)
-        inverse = whitener.T @ whitener
-        self._prior = (FIXED_SECONDS, target.saturation_tokens, CORNER, target.draft_weight,
-                       *_shares(drafter, target), KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST,
-                       PROMPT_WEIGHT, target.experts, target.expert_tokens)  # fmt: skip
-        inputs = _Inputs.of(batch, self._drafts, drafting, prompt, capture_limit_tokens)
-        self._mode, curve, slopes, precision = _mode(inputs, seen, inverse, self._prior)
-        self._weights = inverse @ (seen - curve)
-        gain = inverse @ slopes
-        self._covariance: Floats = np.linalg.inv(precision + slopes.T @ gain).astype(float)
-        self._factor: Floats = np.concatenate([whitener.T, gain], axis=1)
+        self._prior = _prior(drafter, target)
+        if posterior is None:
+            (posterior,) = posteriors((table,), self._prior, capture_limit_tokens, target.discrepancy)
+        self._log_batch, self._drafts = posterior.log_batch, posterior.drafts
+        self._mode, self._covariance = posterior.mode, posterior.covariance
+        self._weights, self._factor = posterior.weights, posterior.factor
 
     def grid(
         self,
@@ -160,7 +154,7 @@ class StepTime:
         shared = self.target.discrepancy**2
         told, untold = self._told(near, nearby, slopes)
         each, place = np.arange(len(near)), np.resize(compared, len(near))
-        apart = 2 * shared * (1 - _nearness(drafts[place], drafts, DRAFT_REACH))
+        apart = 2 * shared * (1 - nearness(drafts[place], drafts, DRAFT_REACH))
         alike = (near >= shared * _SAME_BATCH).astype(float) @ (nearby >= _SAME_DRAFTS).astype(float).T
         return StepGrid(
             log_seconds=curve + (near * self._weights) @ nearby.T,
@@ -189,13 +183,13 @@ class StepTime:
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Covariance with the cells as a product (batch, cell) x (k, cell), and for every batch and k the curve."""
         batch = np.asarray(batches, float)
-        near = self.target.discrepancy**2 * _nearness(np.log(batch), self._log_batch, BATCH_REACH)
-        nearby = _nearness(drafts, self._drafts, DRAFT_REACH)
+        near = self.target.discrepancy**2 * nearness(np.log(batch), self._log_batch, BATCH_REACH)
+        nearby = nearness(drafts, self._drafts, DRAFT_REACH)
         points = np.empty((4, len(batch), len(drafts)))
         for row, each in zip(points, (batch[:, None], drafts, drafting, batch[:, None] * prompt), strict=True):
             row[:] = each
         flat = points.reshape(4, -1)
-        curve, slopes = _curve(_Inputs.of(flat[0], flat[1], flat[2], flat[3], self._capture_limit), self._mode)
+        curve, slopes = curve_at(Inputs.of(flat[0], flat[1], flat[2], flat[3], self._capture_limit), self._mode)
         return near, nearby, curve.reshape(points.shape[1:]), slopes.reshape(*points.shape[1:], -1)
 
     def _told(self, near: Floats, nearby: Floats, slopes: Floats) -> tuple[Floats, Floats]:
@@ -220,99 +214,36 @@ def fit(
     table: StepTable, drafter: Drafter, capture_limit_tokens: float = math.inf, target: Target = DENSE
 ) -> StepTime | None:
     """The step-time posterior from a table and the priors of drafter and model; None while nothing was measured."""
-    return StepTime(table, drafter, capture_limit_tokens, target) if table.cells else None
+    return fits((table,), drafter, capture_limit_tokens, target)[0]
+
+
+def fits(
+    tables: Sequence[StepTable], drafter: Drafter, capture_limit_tokens: float = math.inf, target: Target = DENSE
+) -> list[StepTime | None]:
+    """`fit` of each: an array of tables with equally many cells costs little more than one of them alone."""
+    prior = _prior(drafter, target)
+
+    def of_size(cells: int, some: list[StepTable]) -> Sequence[StepTime | None]:
+        if not cells:
+            return [None] * len(some)
+        found = posteriors(some, prior, capture_limit_tokens, target.discrepancy)
+        return [
+            StepTime(table, drafter, capture_limit_tokens, target, known)
+            for table, known in zip(some, found, strict=True)
+        ]
+
+    return by_kind(tables, lambda table: len(table.cells), of_size)
+
+
+@lru_cache(maxsize=64)
+def _prior(drafter: Drafter, target: Target) -> tuple[LogNormal, ...]:
+    """Of every parameter, in their order: for ever the same."""
+    return (FIXED_SECONDS, target.saturation_tokens, CORNER, target.draft_weight,
+            *_shares(drafter, target), KV_PER_REQUEST, CLIFF, REJECTION_PER_REQUEST,
+            PROMPT_WEIGHT, target.experts, target.expert_tokens)  # fmt: skip
 
 
 def _shares(drafter: Drafter, target: Target) -> tuple[LogNormal, ...]:
     """What drafting takes of a step of this model."""
     own = (drafter.overhead, drafter.per_draft)
     return tuple(LogNormal(each.median * target.drafting, each.spread) for each in own)
-
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What the curve needs of each point, and never changes while its parameters are searched for.
-
-    `shared` has what o, d, b, x and s are multiplied with, in the order of `PARAMETERS`: shape (5, points).
-    """
-
-    log_batch: Floats
-    drafts: Floats
-    prompt: Floats
-    tokens: Floats
-    shared: Floats
-
-    @staticmethod
-    def of(batch: Floats, drafts: Floats, drafting: Floats, prompt: Floats, capture_limit_tokens: float) -> "_Inputs":
-        tokens = batch * (1 + drafts)
-        beyond = tokens > capture_limit_tokens
-        return _Inputs(
-            np.log(batch), drafts, prompt, tokens, np.array((drafting, drafts, batch, beyond, drafting * batch))
-        )
-
-
-def _curve(points: _Inputs, mode: Floats) -> tuple[Floats, Floats]:
-    """ln t without the discrepancy, and its derivatives by the logarithms of the parameters, shape (points, 12).
-
-    For a cost that is a sum, the derivative by the logarithm of a factor is that factor's share of the cost.
-    """
-    corner, weight, *_, prompt, experts, picked = (factors := np.exp(mode[2:])).tolist()
-    extra = weight * points.drafts
-    log_ratio = points.log_batch + np.log1p(extra) - mode[1]
-    log_power = corner * log_ratio
-    log_one = np.logaddexp(0.0, log_power)  # no power overflows, however sharp the corner
-    roofline = np.exp(log_one / corner)
-    by_tokens = roofline * np.exp(log_power - log_one)
-    slopes = np.empty((12, len(extra)))
-    slopes[1] = -by_tokens
-    slopes[2] = by_tokens * log_ratio - roofline * (log_one / corner)
-    slopes[3] = by_tokens * (extra / (1 + extra))
-    slopes[4:9] = factors[2:7, None] * points.shared
-    slopes[9] = prompt * points.prompt * math.exp(-mode[1])
-    untouched = np.exp(-points.tokens / picked)
-    slopes[10] = experts * (1 - untouched)
-    total = roofline + slopes[4:11].sum(axis=0)
-    slopes[11] = -experts * untouched * points.tokens / picked
-    slopes[1] -= slopes[9]  # a prompt token's price is told in those of a decoded one, t0 / n0
-    slopes[0] = total
-    slopes /= total
-    return mode[0] + np.log(total), slopes.T
-
-
-def _mode(
-    points: _Inputs, seen: Floats, inverse: Floats, prior: Sequence[LogNormal]
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """The parameters' posterior mode, the curve and its slopes there, and the prior's precision."""
-    center = np.array([math.log(each.median) for each in prior])
-    precision = np.diag([each.spread**-2.0 for each in prior])
-    mode = center.copy()
-    curve, slopes = _curve(points, mode)
-    shift = float(np.mean(seen - curve))  # the scale alone fits best here
-    mode[0] += shift
-    curve = curve + shift
-    loss, damping = _loss(seen - curve, inverse, mode - center, precision), 1e-3
-    for _ in range(_NEWTON_STEPS):
-        weighted = slopes.T @ inverse
-        curvature = weighted @ slopes + precision
-        gradient = weighted @ (seen - curve) - precision @ (mode - center)
-        curvature.flat[:: len(mode) + 1] *= 1 + damping
-        candidate = mode + np.minimum(np.maximum(np.linalg.solve(curvature, gradient), -1.0), 1.0)
-        candidate_curve, candidate_slopes = _curve(points, candidate)
-        candidate_loss = _loss(seen - candidate_curve, inverse, candidate - center, precision)
-        if not candidate_loss <= loss:  # nor is what is no number better
-            damping *= 8
-            continue
-        done = loss - candidate_loss < _ENOUGH
-        mode, curve, slopes, loss, damping = candidate, candidate_curve, candidate_slopes, candidate_loss, damping / 8
-        if done:
-            break
-    return mode, curve, slopes, precision
-
-
-def _loss(residual: Floats, inverse: Floats, moved: Floats, precision: Floats) -> float:
-    return float(residual @ inverse @ residual + moved @ precision @ moved)
-
-
-def _nearness(left: Floats, right: Floats, reach: float) -> Floats:
-    """exp(-|difference| / reach) between every element on the left and every one on the right."""
-    return np.asarray(np.exp(np.abs(left[:, None] - right[None, :]) / -reach), float)

@@ -22,7 +22,6 @@ from store_double import StoreDouble, serving
 from controller.commands import side_by_side
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAGE
 from controller.cycle import Cycle
-from controller.loop import Controller
 from controller.reason import Reason
 
 NOW = 1.8e9
@@ -204,23 +203,23 @@ def test_rows_that_are_judged_by_several_processes_are_judged_alike(
 ) -> None:
     """Each row, the order, the totals; what a process that is killed had is judged by this one."""
     alone = document(command, "--prometheus-url", url)
-    monkeypatch.setattr(side_by_side, "WORTH_IT_ROWS", 1)
+    monkeypatch.setattr(side_by_side, "WORTH_IT_ENGINES", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
     if killed:
         monkeypatch.setattr(side_by_side, "_judge", killed)
     handed: list[int] = []
     really = side_by_side._hand
 
-    def hand(pipe: Connection, left: deque[side_by_side.Part], found: list[Cycle]) -> None:
+    def hand(pipe: Connection, left: deque[int], found: list[Cycle]) -> None:
         answers: list[Cycle] = []
         really(pipe, left, answers)
         handed.append(len(answers))
         found += answers
 
-    def take(left: deque[side_by_side.Part], found: list[Cycle], loop: Callable[..., Controller]) -> None:
+    def take(left: deque[int], found: list[Cycle], judge: side_by_side.Judge) -> None:
         while not killed and not handed:  # the others alone are quick enough here
             time.sleep(0.001)
-        judge_here(left, found, loop)
+        judge_here(left, found, judge)
 
     judge_here = side_by_side._take
     monkeypatch.setattr(side_by_side, "_take", take)

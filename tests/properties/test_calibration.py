@@ -9,11 +9,10 @@ from windows import window
 from controller.model.acceptance import estimate
 from controller.model.drafter import HEAD, Drafting
 from controller.model.evidence import AcceptanceEvidence, counts_of, observed
+from controller.model.step_posterior import BATCH_REACH, DRAFT_REACH
 from controller.model.step_table import WINDOW_NOISE, Cell, StepTable
 from controller.model.step_time import (
-    BATCH_REACH,
     CORNER,
-    DRAFT_REACH,
     FIXED_SECONDS,
     KV_PER_REQUEST,
     REJECTION_PER_REQUEST,

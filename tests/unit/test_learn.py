@@ -7,7 +7,7 @@ import pytest
 from windows import window
 
 from controller.decide.present import Present
-from controller.learn import ABSENT_DRAFTS, WORKLOADS_KEPT, Known, learn
+from controller.learn import ABSENT_DRAFTS, WORKLOADS_KEPT, Question, known, learn
 from controller.memory import Learnt
 from controller.model.composition import Portion
 from controller.model.drafter import HEAD, Drafting
@@ -88,7 +88,7 @@ def test_a_mix_that_turned_into_another_one_at_once_has_no_part_of_the_old() -> 
 
 def portions(learnt: Learnt) -> tuple[Portion, ...]:
     """The mix of the next window."""
-    return Known.of(learnt, sight(DRAFTED), math.inf, DENSE).portions
+    return known([Question(learnt, sight(DRAFTED), math.inf, DENSE)])[0].portions
 
 
 def test_shares_of_the_mix_add_up_to_one_the_largest_first_and_equal_ones_by_name() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from controller.observe.errors import ObserveError
 from controller.observe.prometheus.follower import Follower, Progress
-from controller.observe.prometheus.grouping import EACH, Grouping
+from controller.observe.prometheus.grouping import EACH, Grouping, scraped_at
 from controller.observe.prometheus.history import Span
 from controller.observe.snapshot import Key, Replicas, Snapshot
 from controller.observe.window import Window, advanced
@@ -60,11 +60,12 @@ class Fleet:
         self._followers: dict[Key, Follower] = {}
         self._totals: dict[tuple[Key, int | None], tuple[Snapshot, float]] = {}
         self._notes: Notes = ()
+        self._elsewhere: frozenset[str] = frozenset()
         self._at: float | None = None
 
     def absorb(self, span: Span) -> None:
         """Take in what the store holds of a span of time; spans may overlap, and may leave gaps."""
-        self._notes = _notes(span)
+        self._notes, self._elsewhere = _notes(span), span.elsewhere
         self._followers = {key: each for key, each in self._followers.items() if len(each.where.times)}
         for each in span.tracks:
             key = (each.model_name, each.engine, each.labels)
@@ -96,7 +97,8 @@ class Fleet:
         """What every engine did since the last call, by row; engines that are gone are forgotten."""
         found: dict[Key, list[_Member]] = defaultdict(list)
         scraped: set[tuple[str, str, str, float]] = set()
-        self._grouping.check(each.where.labels for each in self._followers.values())
+        there = {name for each in self._followers.values() for name, _ in each.where.labels}
+        self._grouping.check(there | self._elsewhere)
         for key, follower in sorted(self._followers.items()):
             progress, present = follower.advance(since, at), follower.present(at)
             if present or progress.windows:
@@ -150,13 +152,13 @@ def _notes(span: Span) -> Notes:
 
 def _first_time(key: Key, progress: Progress, scraped: set[tuple[str, str, str, float]]) -> ObserveError | None:
     """None, unless the same process at the same address was met before: then why it does not count again."""
-    instance = dict(key[2]).get("instance", "")
+    place = scraped_at(key)
     created = progress.latest.created_seconds if progress.latest else None
-    if not instance or created is None:
+    if place is None or created is None:
         return None
-    mark = (key[0], key[1], instance, created)
+    mark = (*place, created)
     if mark in scraped:
-        return ObserveError(Reason.SCRAPED_TWICE, SCRAPED_TWICE.format(instance=plain(instance)))
+        return ObserveError(Reason.SCRAPED_TWICE, SCRAPED_TWICE.format(instance=plain(place[2])))
     scraped.add(mark)
     return None
 

@@ -1,11 +1,13 @@
 """What makes a row: one engine, or all engines that share some labels."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 from controller.observe.errors import ObserveError
-from controller.observe.snapshot import Key, Labels
+from controller.observe.snapshot import Key
 from controller.plain import listed, plain
 from controller.reason import Reason
 
@@ -47,9 +49,12 @@ class Grouping:
         shared = tuple((name, has.get(name, "")) for name in self.names)
         return engine[0], engine[1] if "engine" in self.labels else "", shared
 
-    def check(self, servers: Iterable[Labels]) -> None:
-        """Refuses a label that no server has: it is misspelt, or relabelling drops it; raises `ObserveError`."""
-        there = {name for labels in servers for name, _ in labels}
+    def check(self, there: AbstractSet[str]) -> None:
+        """Refuses a label that no server has: it is misspelt, or relabelling drops it; raises `ObserveError`.
+
+        Args:
+            there: Names of the labels that servers have; empty where there is no server.
+        """
         missing = [name for name in self.names if name not in there]
         if missing and there:
             raise ObserveError(
@@ -57,6 +62,24 @@ class Grouping:
                 f"No server has the label {plain(missing[0])} to group by. They have: "
                 f"{listed([*map(plain, sorted(there))], SHOWN)}. Change --group-by.",
             )
+
+    def parts(self, engines: Sequence[Key], count: int) -> tuple[frozenset[Key], ...]:
+        """The engines in so many parts, or fewer, of which none has to know what another holds.
+
+        Those of a row are together, and so are all rows that may show the same process. Where rows are left out since
+        there are too many, there is one part: which they are depends on all.
+        """
+        rows: dict[Key, list[Key]] = defaultdict(list)
+        for each in engines:
+            rows[self.key(each)].append(each)
+        if len(rows) > self.groups_max:
+            return (frozenset(engines),)
+        places = Counter(map(scraped_at, engines))
+        found: list[list[Key]] = [[] for _ in range(count)]
+        for place, row in enumerate(rows.values()):
+            shared = any(at is not None and places[at] > 1 for at in map(scraped_at, row))
+            found[0 if shared else place % count].extend(row)
+        return tuple(frozenset(each) for each in found if each)
 
     def refuse_several(self, rows: Sequence[Key]) -> None:
         """Refuses rows of which nobody could say which is meant; raises `ObserveError`."""
@@ -68,6 +91,16 @@ class Grouping:
                 Reason.TOO_MANY_GROUPS,
                 f"{len(rows)} groups match ({named}), but only one workload is rolled: narrow --match to its pods.",
             )
+
+
+def scraped_at(engine: Key) -> tuple[str, str, str] | None:
+    """Model, engine and address, which two jobs that scrape the same server have in common; None without an address.
+
+    >>> scraped_at(("llama", "0", (("instance", "a:8000"), ("job", "vllm"))))
+    ('llama', '0', 'a:8000')
+    """
+    instance = dict(engine[2]).get("instance")
+    return (engine[0], engine[1], instance) if instance else None
 
 
 EACH: Final = Grouping()

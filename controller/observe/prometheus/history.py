@@ -1,7 +1,9 @@
 """What a store of metrics holds of the servers that match, over a span of time: a few queries, however many servers."""
 
+import math
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -45,6 +47,7 @@ class Span:
         queries: How many were asked.
         size_bytes: Of their answers.
         nameless: Series without the label model_name, which belong to nobody.
+        elsewhere: Names of labels that the servers have which the same answers showed beside these.
     """
 
     tracks: tuple[Track, ...]
@@ -52,6 +55,7 @@ class Span:
     queries: int
     size_bytes: int
     nameless: int = 0
+    elsewhere: frozenset[str] = frozenset()
 
 
 class History:
@@ -67,19 +71,21 @@ class History:
         return self._client.now()
 
     def read(self, since_unix_seconds: float, until_unix_seconds: float) -> Span:
-        """Every scrape after `since` up to `until`: one query for every few of vLLM's metrics that are wanted.
+        """Every scrape after `since` up to `until`; raises as `gathered`."""
+        return self.gathered(since_unix_seconds, until_unix_seconds).span()
+
+    def gathered(self, since_unix_seconds: float, until_unix_seconds: float) -> "Gathered":
+        """The same, not put in rows yet: one query for every few of vLLM's metrics that are wanted.
 
         Where the store refuses so much at once, the span is asked for in parts.
 
         Raises:
             ObserveError: With the cause and the remedy.
         """
-        joined, partial, queries, size = Joined(), "", 0, 0
+        found = Gathered()
         for answer in self._answers(since_unix_seconds, until_unix_seconds):
-            queries, size = queries + 1, size + answer.size_bytes
-            partial = partial or "; ".join(answer.warnings)
-            joined.take(answer.series)
-        return Span(joined.tracks(), partial, queries, size, joined.nameless)
+            found.take(answer)
+        return found
 
     def _answers(self, since: float, until: float) -> Iterator[Answer]:
         """The answer to each query; while one is read, the store works on the next ones, few at a time."""
@@ -118,28 +124,42 @@ class History:
         """
         found = self._client.query(newest(self._match, LOOK_BACK_SECONDS), at_unix_seconds).series
         if found:
-            age = at_unix_seconds - float(found[0].values[0])
-            return ObserveError(
-                Reason.SAMPLES_OLD,
-                f"The newest sample of the servers that match is {age:.0f} s old: they were scaled away, scraping "
-                "stopped, or the clock of what scrapes is behind that of what answers. Look at `up` and the targets.",
-            )
+            return samples_old(at_unix_seconds - float(found[0].values[0]))
         there = self._client.query(inventory(("namespace", "job", "model_name")), at_unix_seconds).series
         asked = f"matches {{{plain(self._match, 200)}}}" if self._match else "is there"
         return ObserveError(Reason.NOTHING_MATCHES, f"No vLLM server {asked}. {_listed(there)}")
 
 
-class Joined:
-    """Series, put together again as the engines that showed them."""
+class Gathered:
+    """What a store answered of a span of time: its series, put together again as the engines that showed them.
+
+    Attributes:
+        nameless: Series without the label model_name, which belong to nobody.
+    """
 
     def __init__(self) -> None:
         """Nothing yet."""
         self.nameless = 0
+        self._partial = ""
+        self._queries = self._size_bytes = 0
         self._found: dict[Key, dict[Sample, tuple[tuple[Floats, Floats], ...]]] = defaultdict(dict)
 
-    def take(self, series: Iterable[Series]) -> None:
+    @property
+    def engines(self) -> list[Key]:
+        """Those that were not told of yet, ordered by key."""
+        return sorted(self._found)
+
+    @property
+    def newest_unix_seconds(self) -> float:
+        """Of all samples of these engines; -infinity without one."""
+        ends = (times[-1] for each in self._found.values() for parts in each.values() for times, _ in parts)
+        return float(max(ends, default=-math.inf))
+
+    def take(self, answer: Answer) -> None:
         """Put each series where it belongs; those without a model name are only counted."""
-        for each in series:
+        self._queries, self._size_bytes = self._queries + 1, self._size_bytes + answer.size_bytes
+        self._partial = self._partial or "; ".join(answer.warnings)
+        for each in answer.series:
             what, labels = _what(each), each.labels
             if what is None:
                 continue
@@ -153,9 +173,20 @@ class Joined:
             parts = self._found[key]
             parts[what] = (*parts.get(what, ()), (each.times, each.values))
 
-    def tracks(self) -> tuple[Track, ...]:
-        """The engines, ordered by key."""
-        return tuple(track(*key, self._found.pop(key)) for key in sorted(self._found))
+    def span(self, engines: AbstractSet[Key] | None = None, elsewhere: frozenset[str] = frozenset()) -> Span:
+        """The scrapes of some of the engines, or of all that are left: what was told once is let go of."""
+        wanted = self.engines if engines is None else sorted(self._found.keys() & engines)
+        tracks = tuple(track(*key, self._found.pop(key)) for key in wanted)
+        return Span(tracks, self._partial, self._queries, self._size_bytes, self.nameless, elsewhere)
+
+
+def samples_old(age_seconds: float) -> ObserveError:
+    """Why there is nothing to see of servers that there were."""
+    return ObserveError(
+        Reason.SAMPLES_OLD,
+        f"The newest sample of the servers that match is {age_seconds:.0f} s old: they were scaled away, scraping "
+        "stopped, or the clock of what scrapes is behind that of what answers. Look at `up` and the targets.",
+    )
 
 
 def _what(series: Series) -> Sample | None:

@@ -1,10 +1,12 @@
 """Fleets as sources of snapshots: as they are now, again and again, or at chosen instants of the past."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
 
+from controller.observe.errors import ObserveError
 from controller.observe.prometheus.fleet import Fleet
-from controller.observe.prometheus.history import History
+from controller.observe.prometheus.history import History, Span
 from controller.observe.snapshot import Snapshot
 
 LOOK_BACK_SECONDS: Final = 120.0
@@ -35,20 +37,29 @@ class LiveSource:
         return found
 
 
+class Spans(Protocol):
+    """What holds the past."""
+
+    def read(self, since_unix_seconds: float, until_unix_seconds: float) -> Span:
+        """Every scrape after `since` up to `until`; raises `ObserveError`."""
+
+    def why_nothing(self, at_unix_seconds: float) -> ObserveError:
+        """Why there is nothing to see; raises `ObserveError` where that cannot be told."""
+
+
 class PastSource:
     """The fleet at one instant after the other, the last one for ever; fetched in chunks, each when it is needed."""
 
     def __init__(
-        self, history: History, fleet: Fleet, instants: Sequence[float], chunk_seconds: float = CHUNK_SECONDS
+        self, past: Spans, fleet: Fleet, instants: Sequence[float], chunk_seconds: float = CHUNK_SECONDS
     ) -> None:
         """Asks for nothing yet; `instants` are Unix seconds of the store's clock, ascending."""
-        self._history = history
+        self._past = past
         self._fleet = fleet
         self._instants = tuple(instants)
-        self._chunk_seconds = chunk_seconds
+        self._chunks = deque(chunks(instants, chunk_seconds))
         self._next = 0
         self._empty = True
-        self._until = self._instants[0] - LOOK_BACK_SECONDS
 
     def read(self) -> tuple[Snapshot, ...]:
         """See `MetricsSource`; nothing at an instant without a server, and why at the last if there never was one.
@@ -56,13 +67,25 @@ class PastSource:
         Nothing is skipped by an answer that failed: it is asked for again.
         """
         at = self._instants[min(self._next, len(self._instants) - 1)]
-        while self._until < at:
-            until = min(self._until + self._chunk_seconds, self._instants[-1])
-            self._fleet.absorb(self._history.read(self._until, until))
-            self._until = until
+        while self._chunks and self._chunks[0][0] < at:
+            self._fleet.absorb(self._past.read(*self._chunks[0]))
+            self._chunks.popleft()
         self._next += 1
         found = self._fleet.at(at)
         self._empty = self._empty and not found
         if self._empty and self._next >= len(self._instants):
-            raise self._history.why_nothing(at)
+            raise self._past.why_nothing(at)
         return found
+
+
+def chunks(instants: Sequence[float], chunk_seconds: float = CHUNK_SECONDS) -> Iterator[tuple[float, float]]:
+    """The spans of time that hold what the instants need, one after the other.
+
+    >>> [*chunks((1000.0, 1300.0), 250.0)]
+    [(880.0, 1130.0), (1130.0, 1300.0)]
+    """
+    since = instants[0] - LOOK_BACK_SECONDS
+    while since < instants[-1]:
+        until = min(since + chunk_seconds, instants[-1])
+        yield since, until
+        since = until

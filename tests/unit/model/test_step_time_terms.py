@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from controller.model.drafter import HEAD
 from controller.model.economics import Market
+from controller.model.step_posterior import Inputs, curve_at
 from controller.model.step_table import Cell, StepTable
-from controller.model.step_time import PARAMETERS, StepTime, _curve, _Inputs
+from controller.model.step_time import PARAMETERS, StepTime
 
 T0: Final = 0.008
 PER_PROMPT_TOKEN: Final = 40e-6
@@ -67,12 +68,12 @@ def test_the_slopes_of_the_curve_are_its_derivatives(
     medians = [each.prior.median for each in model_of(cell(dense, 8, 4)).parameters().values()]
     mode = np.log(medians) + np.array(moved)
     loads, lengths, shares, prompts = (np.array([each]) for each in (batch, drafts, min(1.0, drafts), prompt))
-    inputs = _Inputs.of(loads, lengths, shares, prompts, 256.0)
-    _, slopes = _curve(inputs, mode)
+    inputs = Inputs.of(loads, lengths, shares, prompts, 256.0)
+    _, slopes = curve_at(inputs, mode)
     for index, name in enumerate(PARAMETERS):
         shift = np.zeros(len(mode))
         shift[index] = 1e-5
-        rise = float(_curve(inputs, mode + shift)[0][0] - _curve(inputs, mode - shift)[0][0]) / 2e-5
+        rise = float(curve_at(inputs, mode + shift)[0][0] - curve_at(inputs, mode - shift)[0][0]) / 2e-5
         assert slopes[0, index] == pytest.approx(rise, abs=1e-6), name
 
 
@@ -180,7 +181,7 @@ def test_a_corner_however_sharp_gives_numbers(corner: float, batch: float, draft
     mode = np.log([each.prior.median for each in model_of(cell(dense, 8, 4)).parameters().values()])
     mode[PARAMETERS.index("corner")] = corner
     one = [np.array([each]) for each in (batch, drafts, min(1.0, drafts), 0.0)]
-    curve, slopes = _curve(_Inputs.of(one[0], one[1], one[2], one[3], math.inf), mode)
+    curve, slopes = curve_at(Inputs.of(one[0], one[1], one[2], one[3], math.inf), mode)
     assert np.all(np.isfinite(curve))
     assert np.all(np.isfinite(slopes))
     assert curve[0] >= mode[0]
