@@ -30,7 +30,7 @@ from controller.observe.source import MetricsSource, SpeculationSource
 from controller.observe.speculation import Speculation, refuse_foreign
 from controller.observe.window import refuse_unread
 from controller.reason import Reason
-from controller.sight import Sight, see
+from controller.sight import Sight, refuse_impossible_k, see
 from controller.together import together
 from controller.undecided import NO_SPECULATION, WARMING_UP, undecided, unready
 
@@ -202,7 +202,7 @@ class Controller:
         if snapshot.k_max is None:
             last = undecided(snapshot, Reason.NO_SPECULATION, NO_SPECULATION)
             return replace(memory, last=replace(last, acted=self._actuator.idle() or NOTHING_DONE))
-        _refuse_impossible(self._stated_k, snapshot.k_max)
+        refuse_impossible_k(self._stated_k, snapshot.k_max)
         if memory.snapshot is None:
             last = undecided(snapshot, Reason.WARMING_UP, WARMING_UP)
             return self._acted(replace(memory, last=last), speculation)
@@ -279,15 +279,6 @@ class Controller:
             failure=failure,
             observe_seconds=observed_at - started,
             seconds=self._clock.monotonic_seconds() - started,
-        )
-
-
-def _refuse_impossible(stated_k: float | None, k_max: int) -> None:
-    if stated_k is not None and stated_k > k_max:
-        raise ObserveError(
-            Reason.K_IMPOSSIBLE,
-            f"--k {stated_k:g} is beyond k_max={k_max}, the server's num_speculative_tokens: state the k in force, or "
-            "leave --k out.",
         )
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from controller.decide.decision import Schedule
 from controller.decide.present import Present, present, ran_as_scheduled, scheduled_k, single_k
 from controller.model.drafter import METHODS, UNKNOWN, Drafter, Method
+from controller.observe.errors import ObserveError
 from controller.observe.snapshot import Snapshot
 from controller.observe.speculation import Measured, Speculation, measured_between
 from controller.observe.window import Window, between
+from controller.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +107,13 @@ def _in_force_throughout(before: Speculation | None, after: Speculation | None) 
         return ()
     same = (before.boot_id, before.generation) == (after.boot_id, after.generation)
     return after.schedule if same else ()
+
+
+def refuse_impossible_k(stated_k: float | None, k_max: int) -> None:
+    """Refuses a k that no server with this k_max can run; raises `ObserveError`."""
+    if stated_k is not None and stated_k > k_max:
+        raise ObserveError(
+            Reason.K_IMPOSSIBLE,
+            f"--k {stated_k:g} is beyond k_max={k_max}, the server's num_speculative_tokens: state the k in force, or "
+            "leave --k out.",
+        )

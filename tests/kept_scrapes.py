@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from controller.observe.errors import ObserveError
-from controller.observe.prometheus.client import Answer, Series
+from controller.observe.prometheus.answer import Answer, Series
 from controller.observe.prometheus.history import Gathered, History
 from controller.observe.snapshot import Snapshot
 from controller.observe.vllm_metrics import CREATED, LOAD, OPTIONAL, PER_POSITION, SPECULATION

@@ -1,15 +1,41 @@
-"""From settings to a store of metrics: how it is asked, and what makes a row."""
+"""From settings to a store of metrics: how it is asked, and what makes a row.
+
+What reads the answers is imported late: numpy takes a tenth of a second, in which the store can work.
+"""
+
+from typing import TYPE_CHECKING
 
 from controller.observe.http import Fetcher
 from controller.observe.prometheus.client import PROMETHEUS, Access, Client
+from controller.observe.prometheus.fetching import Fetching, chunks
 from controller.observe.prometheus.grouping import GROUPS_MAX, Grouping
-from controller.observe.prometheus.history import History
-from controller.observe.prometheus.last_window import LastWindow
 from controller.options.fleet import FleetOptions
 
+if TYPE_CHECKING:
+    from controller.observe.prometheus.history import History
+    from controller.observe.prometheus.last_window import LastWindow
 
-def history(options: FleetOptions) -> History:
+
+def history(options: FleetOptions) -> "History":
     """What the store holds of the servers that match."""
+    from controller.observe.prometheus.history import History  # noqa: PLC0415
+
+    return History(_client(options), options.match)
+
+
+def last_window(options: FleetOptions, seconds: float) -> "LastWindow":
+    """The newest so many seconds by the store's own clock: it works on the first queries. Raises `ObserveError`."""
+    client = _client(options)
+    now = client.now()
+    instants = (now - seconds, now)
+    begun = Fetching(client, options.match, *next(chunks(instants)))
+    from controller.observe.prometheus.history import History  # noqa: PLC0415
+    from controller.observe.prometheus.last_window import LastWindow  # noqa: PLC0415
+
+    return LastWindow(History(client, options.match, begun), grouping(options), instants)
+
+
+def _client(options: FleetOptions) -> Client:
     assert options.prometheus_url is not None
     fetcher = Fetcher(
         timeout_seconds=options.query_timeout_seconds,
@@ -19,15 +45,7 @@ def history(options: FleetOptions) -> History:
         ca_file=options.ca_file,
     )
     access = Access(options.username_file, options.password_file, options.org_id)
-    client = Client(options.prometheus_url, fetcher, access, options.query_timeout_seconds)
-    return History(client, options.match)
-
-
-def last_window(options: FleetOptions, seconds: float) -> LastWindow:
-    """The newest so many seconds by the store's own clock, not asked for yet. Raises `ObserveError`."""
-    store = history(options)
-    now = store.now()
-    return LastWindow(store, grouping(options), (now - seconds, now))
+    return Client(options.prometheus_url, fetcher, access, options.query_timeout_seconds)
 
 
 def grouping(options: FleetOptions, groups_max: int = GROUPS_MAX, *, only: bool = False) -> Grouping:

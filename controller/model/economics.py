@@ -93,10 +93,6 @@ class Market:
         tokens, _ = self._tokens(np.asarray(ks, float), (self.acceptance,))
         return tuple(tokens[0].tolist())
 
-    def drafts_per_step(self, ks: Sequence[float]) -> tuple[float, ...]:
-        """Mean draft tokens per request-step when each k is asked for."""
-        return tuple(self._drafted_at(np.asarray(ks, float))[0].tolist())
-
     def prices(self, batches: Sequence[float], reference_k: float | Sequence[float]) -> "Prices":
         """Every k from 0 to k_max at each batch, compared with `reference_k` (which may lie between whole k).
 
@@ -145,6 +141,7 @@ class Market:
         return {
             "batches": np.asarray(batches, float),
             "tokens": tokens[0, :width],
+            "drafts": drafts[:width],
             "reference_tokens": reference_tokens,
             "log_seconds": log_seconds,
             "reference_log_seconds": reference_log_seconds,
@@ -241,12 +238,13 @@ class Gains:
 
 @dataclass(frozen=True, slots=True)
 class Prices(Gains):
-    """Every k at several batches, as arrays of shape (batch, k); `tokens` has one element a k. Logarithms are natural.
+    """Every k at several batches, as arrays of shape (batch, k), or (k,) for tokens and drafts. Logarithms are natural.
 
     Attributes:
         market: What they were made from.
         batches: Decoding requests.
         tokens: Tokens per request-step.
+        drafts: Mean draft tokens per request-step.
         reference_tokens: The same at the reference k, by batch.
         log_seconds: ln of the step.
         reference_log_seconds: The same at the reference k, by batch.
@@ -256,6 +254,7 @@ class Prices(Gains):
     market: Market
     batches: Floats
     tokens: Floats
+    drafts: Floats
     reference_tokens: Floats
     log_seconds: Floats
     reference_log_seconds: Floats
@@ -276,9 +275,8 @@ class Prices(Gains):
             "gain_low": self.gain_low[row],
             "gain_high": self.gain_high[row],
         }
-        market = self.market
-        seen = market.acceptance.positions_observed
-        measured = market.step_time.table.measured(batch, market.drafts_per_step(range(len(self.tokens))))
+        seen = self.market.acceptance.positions_observed
+        measured = self.market.step_time.table.measured(batch, self.drafts.tolist())
         by_k = np.array([*columns.values()]).T.tolist()
         return tuple(
             Score(k=k, **dict(zip(columns, values, strict=True)), tokens_observed=k <= seen, step_measured=measured[k])

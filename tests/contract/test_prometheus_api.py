@@ -14,7 +14,9 @@ from store_double import URL, StoreDouble
 
 from controller.observe.errors import ObserveError
 from controller.observe.http import Fetcher
-from controller.observe.prometheus.client import PROMETHEUS, Access, Answer, Client
+from controller.observe.prometheus import history
+from controller.observe.prometheus.answer import Answer, read
+from controller.observe.prometheus.client import PROMETHEUS, Access, Client
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.history import History
 from controller.observe.prometheus.source import LiveSource
@@ -82,15 +84,15 @@ def test_the_next_queries_are_asked_before_an_answer_is_read_and_no_more_than_tw
         time.sleep(0.01)  # so that another query would be met
         under_way.release()
 
-    def read(client: Client, fetched: str) -> Answer:
+    def reading(client: Client, fetched: str) -> Answer:
         until = time.monotonic() + 5
         while len(store.forms) < min(5, len(seen) + 3) and time.monotonic() < until:
             time.sleep(0.001)
         seen.append(len(store.forms))
-        return really(client, fetched)
+        return read(client, fetched)
 
-    store.fails, really = few, Client.read
-    monkeypatch.setattr(Client, "read", read)
+    store.fails = few
+    monkeypatch.setattr(history, "read", reading)
     assert len(store.history().read(NOW - 60, NOW).tracks) == 2
     assert seen == [3, 4, 5, 5, 5]
 
@@ -283,7 +285,7 @@ def test_labels_that_no_metric_of_ours_could_tell_are_refused(name: str) -> None
     metric = f'{{"__name__": "vllm:x", "model_name": "{name}"}}'
     body = f'{{"data": {{"resultType": "vector", "result": [{{"metric": {metric}, "value": [1, "2"]}}]}}}}'
     with pytest.raises(ObserveError) as caught:
-        Client("http://127.0.0.1:1", Fetcher(peer=PROMETHEUS)).read(body)
+        read(Client("http://127.0.0.1:1", Fetcher(peer=PROMETHEUS)), body)
     assert caught.value.reason is Reason.STORE_ANSWER_BAD
 
 
@@ -303,9 +305,9 @@ def test_samples_that_no_store_has_are_refused(values: str) -> None:
     sound = '{"metric": {"__name__": "vllm:x", "model_name": "m"}, "values": [[1, "2"], [2, "NaN"]]}'
     body = '{"data": {"resultType": "matrix", "result": [%s, {"metric": {}, "values": %s}]}}'
     client = Client("http://127.0.0.1:1", Fetcher(peer=PROMETHEUS))
-    assert [len(each.times) for each in client.read(body % (sound, '[[7, "1"]]')).series] == [2, 1]
+    assert [len(each.times) for each in read(client, body % (sound, '[[7, "1"]]')).series] == [2, 1]
     with pytest.raises(ObserveError, match="not as documented") as caught:
-        client.read(body % (sound, values))
+        read(client, body % (sound, values))
     assert caught.value.reason is Reason.STORE_ANSWER_BAD
 
 

@@ -136,3 +136,20 @@ def test_clients_that_invent_names_do_not_fill_the_memory() -> None:
     names = [each.name for each in known.workloads]
     assert len(names) == WORKLOADS_KEPT
     assert {"prose", f"invented-{3 * WORKLOADS_KEPT - 1}"} <= set(names)
+
+
+def test_many_engines_are_known_as_each_of_them_alone() -> None:
+    """Whatever each has seen: nothing at all, steps without a draft, a mix of workloads, or fewer positions."""
+    mixed = learn(Learnt(), sight(DRAFTED, Measured((CODE, PROSE), STEPS)))
+    short = learn(Learnt(), sight(window((300.0,), drafts=500, draft_tokens=500)))
+    asked = [
+        Question(learnt, sight(DRAFTED), limit, DENSE)
+        for learnt in (Learnt(), mixed, learn(Learnt(), sight(SILENT)), short, learn(mixed, sight(DRAFTED)))
+        for limit in (math.inf, 64.0)
+    ]
+    for each, found in zip(asked, known(asked), strict=True):
+        (alone,) = known([each])
+        assert (found.acceptance_seen, found.portions) == (alone.acceptance_seen, alone.portions)
+        assert (found.market is None, found.step_time is None) == (alone.market is None, alone.step_time is None)
+        if found.market is not None and alone.market is not None:
+            assert found.market.prices([8.0], 1.0).scores(0) == alone.market.prices([8.0], 1.0).scores(0)

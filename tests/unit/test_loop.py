@@ -1,6 +1,7 @@
 """The loop turns everything that the outside world does into cycles, and keeps the last good state."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from controller.cycle import Cycle, Failure
 from controller.decide.decision import Action
 from controller.decide.policy_settings import PolicySettings
 from controller.defect import defect
+from controller.learn import Known, Question, known
 from controller.live import Live
 from controller.loop import JITTER, Controller
 from controller.model.drafter import Method
@@ -330,6 +332,32 @@ def test_a_fault_of_ours_costs_one_engine_a_pass_and_what_was_learnt_of_it(monke
     back = loop.step().engines[0]
     assert back.failure is None
     assert back.decision.scores
+
+
+def test_an_engine_that_the_model_cannot_answer_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked about together, and each by itself once that fails."""
+    monkeypatch.setattr("controller.loop.defect", defect)
+    asked: list[int] = []
+
+    def answer(questions: Sequence[Question]) -> list[Known]:
+        asked.append(len(questions))
+        if any(each.sight.window.engine == "1" for each in questions):
+            raise ArithmeticError("of the model")
+        return known(questions)
+
+    monkeypatch.setattr("controller.loop.known", answer)
+    reads = [[replace(FIRST, engine=engine) for engine in "012"]]
+    reads.append([after(each) for each in reads[-1]])
+    clock = ManualClock()
+    source = ScriptedSource(clock, *reads, before_read=partial(clock.advance, 10.0))
+    loop = Controller(source, clock, RecordingActuator(), PolicySettings())
+    loop.step()
+    first, second, third = loop.step().engines
+    assert asked == [3, 1, 1, 1]
+    assert second.failure is not None
+    assert "ArithmeticError (test_loop.py, line " in second.failure.message
+    assert first.failure is third.failure is None
+    assert first.decision.scores == third.decision.scores != ()
 
 
 def test_a_fault_of_ours_where_pages_are_read_is_told_like_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,11 @@
 
 import base64
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate, chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from controller.files import SECRET_BYTES_MAX, text_of
@@ -19,8 +14,6 @@ from controller.observe.errors import ObserveError, cause
 from controller.observe.http import Fetcher, Peer
 from controller.plain import plain
 from controller.reason import Reason
-
-Floats = NDArray[np.float64]
 
 PROMETHEUS: Final = Peer(
     name="Prometheus",
@@ -32,8 +25,6 @@ PROMETHEUS: Final = Peer(
 PATH: Final = "/api/v1/query"
 LATEST_UNIX_SECONDS: Final = 2.0**33
 """In the year 2242. A store whose clock shows later ones has none."""
-LABELS_CHARACTERS_MAX: Final = 16 * 1024
-"""All labels of a series together."""
 WARNINGS_MAX: Final = 3
 """Warnings of one answer that are kept."""
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
@@ -48,30 +39,6 @@ _UNANSWERED: Final = {
 _LIMIT: Final = re.compile(r"too many|too large|maximum|exceed|\blimit|maxSamples|cannot select more", re.IGNORECASE)
 """How Prometheus, Thanos, Mimir and VictoriaMetrics say that a query asks for too much."""
 _TIMEOUT: Final = re.compile(r"timed? ?out|deadline exceeded|canceled", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Raw samples of one series: `times` in Unix seconds, ascending, and `values` of the same length."""
-
-    labels: Mapping[str, str]
-    times: Floats
-    values: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a query gave.
-
-    Attributes:
-        series: All that matched.
-        warnings: Why the answer may be partial, in the store's words; empty where it is whole.
-        size_bytes: Of the answer.
-    """
-
-    series: tuple[Series, ...]
-    warnings: tuple[str, ...]
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,37 +88,23 @@ class Client:
 
     def now(self) -> float:
         """The store's own clock, in Unix seconds: ours may differ."""
-        _, found, _ = self._data(self.fetch("time()", None))
+        _, found, _ = self.data(self.fetch("time()", None))
         try:
             seconds = float(found[0])
         except (TypeError, ValueError, LookupError) as error:
-            raise self._bad("time() has no result") from error
+            raise self.bad("time() has no result") from error
         if not 0 <= seconds <= LATEST_UNIX_SECONDS:  # False for NaN, too
-            raise self._bad(f"time() is {seconds:.4g}")
+            raise self.bad(f"time() is {seconds:.4g}")
         return seconds
 
-    def query(self, expression: str, at_unix_seconds: float) -> Answer:
-        """An instant query. A range selector such as `up[5m]` gives raw samples with their own times.
+    def fetch(self, expression: str, at_unix_seconds: float | None) -> str:
+        """The store's answer to an instant query, not read yet; at None by the store's clock.
+
+        A range selector such as `up[5m]` gives raw samples with their own times.
 
         Raises:
             ObserveError: With the cause and the remedy.
         """
-        return self.read(self.fetch(expression, at_unix_seconds))
-
-    def read(self, fetched: str) -> Answer:
-        """The series in what `fetch` gave; raises as `query`."""
-        kind, result, warnings = self._data(fetched)
-        points = {"matrix": "values", "vector": "value"}.get(kind)
-        if points is None:
-            raise self._bad(f"the result is of the type {plain(kind, 20)}")
-        try:
-            series = _series(result, points)
-        except (TypeError, ValueError, OverflowError, LookupError, AttributeError) as error:
-            raise self._bad("a series is not as documented") from error
-        return Answer(series, warnings, len(fetched))
-
-    def fetch(self, expression: str, at_unix_seconds: float | None) -> str:
-        """The store's answer to an instant query, not read yet; raises as `query`."""
         form = {"query": expression, "timeout": self._timeout}
         if at_unix_seconds is not None:
             form["time"] = f"{at_unix_seconds:.3f}"
@@ -164,19 +117,19 @@ class Client:
             raise self._refusal(status, text)
         return text
 
-    def _data(self, fetched: str) -> tuple[str, Any, tuple[str, ...]]:
-        """The type of the result, the result and the warnings."""
+    def data(self, fetched: str) -> tuple[str, Any, tuple[str, ...]]:
+        """What `fetch` gave: the type of the result, the result and the warnings; raises `ObserveError`."""
         beginning = f"it begins '{plain(fetched, 40)}'"
         try:
             document = from_json(fetched, cache_strings="keys")  # values rarely repeat
         except ValueError as error:
-            raise self._bad(f"{beginning}, and is no JSON: {plain(str(error), 80)}") from error
+            raise self.bad(f"{beginning}, and is no JSON: {plain(str(error), 80)}") from error
         try:
             data = document["data"]
             warnings = tuple(plain(str(each), 200) for each in document.get("warnings") or ())[:WARNINGS_MAX]
             return str(data["resultType"]), data["result"], warnings
         except (TypeError, LookupError, AttributeError) as error:
-            raise self._bad(beginning) from error
+            raise self.bad(beginning) from error
 
     def _refusal(self, status: int, text: str) -> ObserveError:
         """Why the store said no."""
@@ -211,7 +164,8 @@ class Client:
             "and look at the store's log.",
         )
 
-    def _bad(self, what: str) -> ObserveError:
+    def bad(self, what: str) -> ObserveError:
+        """Why an answer cannot be used."""
         return ObserveError(
             Reason.STORE_ANSWER_BAD,
             f"{self.url} does not answer as Prometheus does ({what}): check that --prometheus-url is "
@@ -230,31 +184,6 @@ def query_url(url: str) -> str:
     parts = urlsplit(url)
     base = parts.path.rstrip("/").removesuffix(PATH).removesuffix("/api/v1")
     return urlunsplit((parts.scheme, parts.netloc, base + PATH, parts.query, ""))
-
-
-def _series(result: Any, points: str) -> tuple[Series, ...]:
-    """The samples of all series in two arrays, of which each series has its part."""
-    samples = [[each[points]] if points == "value" else each[points] for each in result]
-    if not all(samples):
-        raise ValueError("a series without a sample")
-    ends = [*accumulate(map(len, samples))]
-    pairs = [*chain.from_iterable(samples)]
-    all_times = np.fromiter(map(itemgetter(0), pairs), float, len(pairs))
-    all_values = np.fromiter(map(float, map(itemgetter(1), pairs)), float, len(pairs))
-    if not np.isfinite(all_times).all():
-        raise ValueError("a time that is none")
-    return tuple(
-        Series(_labels(each["metric"]), all_times[begin:end], all_values[begin:end])
-        for each, begin, end in zip(result, [0, *ends], ends, strict=False)
-    )
-
-
-def _labels(found: Any) -> Mapping[str, str]:
-    text = "".join([*found, *found.values()])  # refuses what is no text
-    if len(text) > LABELS_CHARACTERS_MAX:
-        raise ValueError("labels that no server has")
-    labels: Mapping[str, str] = found
-    return labels
 
 
 def _said(text: str) -> str:

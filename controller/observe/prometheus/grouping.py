@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Final
 
 from controller.observe.errors import ObserveError
@@ -76,9 +77,10 @@ class Grouping:
             return (frozenset(engines),)
         places = Counter(map(scraped_at, engines))
         found: list[list[Key]] = [[] for _ in range(count)]
-        for place, row in enumerate(rows.values()):
-            shared = any(at is not None and places[at] > 1 for at in map(scraped_at, row))
-            found[0 if shared else place % count].extend(row)
+        turns = cycle(reversed(found))  # the first part has the rows that are bound together
+        for row in rows.values():
+            bound = any(at is not None and places[at] > 1 for at in map(scraped_at, row))
+            (found[0] if bound else next(turns)).extend(row)
         return tuple(frozenset(each) for each in found if each)
 
     def refuse_several(self, rows: Sequence[Key]) -> None:

@@ -1,20 +1,20 @@
 """What a store of metrics holds of the servers that match, over a span of time: a few queries, however many servers."""
 
 import math
-from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections import defaultdict
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from controller.observe.errors import ObserveError
-from controller.observe.prometheus.ahead import begun
-from controller.observe.prometheus.client import Answer, Client, Floats, Series
-from controller.observe.prometheus.selector import inventory, newest, ranged
+from controller.observe.prometheus.answer import Answer, Floats, Series, read
+from controller.observe.prometheus.client import Client
+from controller.observe.prometheus.fetching import Fetching
+from controller.observe.prometheus.selector import inventory, newest
 from controller.observe.prometheus.track import Track, track
 from controller.observe.snapshot import Key
-from controller.observe.vllm_metrics import FIRST_ENGINE, PER_POSITION, WANTED, Sample, sample
+from controller.observe.vllm_metrics import FIRST_ENGINE, Sample, sample
 from controller.plain import plain
 from controller.reason import Reason
 
@@ -22,18 +22,6 @@ LOOK_BACK_SECONDS: Final = 24 * 3600.0
 """How far back the youngest sample is looked for, where nothing recent was found."""
 SHOWN: Final = 8
 """Servers that are listed where nothing matches."""
-SPLIT_SECONDS: Final = 60.0
-"""A span that is too much for the store is asked for in halves, down to this."""
-_TOGETHER: Final = 4
-"""So many metrics are asked for at once: about as many series an engine as the one that has a series a position."""
-_SINGLE: Final = sorted(WANTED - {PER_POSITION})
-_QUERIES: Final = (
-    (PER_POSITION,),
-    *(tuple(_SINGLE[start : start + _TOGETHER]) for start in range(0, len(_SINGLE), _TOGETHER)),
-)
-"""Five queries beside that of the time, whatever the fleet's size, each with an answer that is held in memory alone."""
-_AHEAD: Final = 2
-"""So many are under way at once: one would leave the store idle while its answer is on the way."""
 _NOT_IDENTITY: Final = frozenset({"__name__", "model_name", "engine", "position"})
 
 
@@ -61,10 +49,17 @@ class Span:
 class History:
     """The servers that match, in one store."""
 
-    def __init__(self, client: Client, match: str = "") -> None:
-        """Asks for nothing yet; `match` is what stands between the braces of a selector."""
+    def __init__(self, client: Client, match: str = "", begun: Fetching | None = None) -> None:
+        """Asks for nothing more yet.
+
+        Args:
+            client: The store.
+            match: What stands between the braces of a selector.
+            begun: A span that is asked for already; None without one.
+        """
         self._client = client
         self._match = match
+        self._begun = begun
 
     def now(self) -> float:
         """The store's own clock, in Unix seconds."""
@@ -75,46 +70,15 @@ class History:
         return self.gathered(since_unix_seconds, until_unix_seconds).span()
 
     def gathered(self, since_unix_seconds: float, until_unix_seconds: float) -> "Gathered":
-        """The same, not put in rows yet: one query for every few of vLLM's metrics that are wanted.
-
-        Where the store refuses so much at once, the span is asked for in parts.
-
-        Raises:
-            ObserveError: With the cause and the remedy.
-        """
+        """The same, not put in rows yet; raises `ObserveError`, with the cause and the remedy."""
+        span, begun = (since_unix_seconds, until_unix_seconds), self._begun
+        self._begun = None
+        fetching = begun if begun and begun.span == span else Fetching(self._client, self._match, *span)
         found = Gathered()
-        for answer in self._answers(since_unix_seconds, until_unix_seconds):
-            found.take(answer)
+        with closing(iter(fetching)) as answers:
+            for each in answers:
+                found.take(read(self._client, each))
         return found
-
-    def _answers(self, since: float, until: float) -> Iterator[Answer]:
-        """The answer to each query; while one is read, the store works on the next ones, few at a time."""
-        asked = deque((names, since, until) for names in _QUERIES)
-        coming = deque(begun(lambda: self._fetched(asked)) for _ in range(_AHEAD))
-        while coming:
-            try:
-                fetched = coming.popleft()()
-                if asked:
-                    coming.append(begun(lambda: self._fetched(asked)))
-                answer = self._client.read(fetched)
-            except ObserveError:
-                for each in coming:  # whoever asks again finds nobody asking
-                    with suppress(ObserveError):
-                        each()
-                raise
-            yield answer
-
-    def _fetched(self, asked: deque[tuple[tuple[str, ...], float, float]]) -> str:
-        """The next answer; what the store refuses so much of is asked for in halves."""
-        while True:
-            names, since, until = asked.popleft()
-            try:
-                return self._client.fetch(ranged(names, self._match, until - since), until)
-            except ObserveError as error:
-                if error.reason is not Reason.STORE_LIMIT or until - since < 2 * SPLIT_SECONDS:
-                    raise
-            middle = (since + until) / 2
-            asked.extendleft([(names, middle, until), (names, since, middle)])
 
     def why_nothing(self, at_unix_seconds: float) -> ObserveError:
         """Why there is nothing to see: no server matches, and which there are; or the youngest sample is old.
@@ -122,12 +86,15 @@ class History:
         Raises:
             ObserveError: The store could not be asked.
         """
-        found = self._client.query(newest(self._match, LOOK_BACK_SECONDS), at_unix_seconds).series
+        found = self._asked(newest(self._match, LOOK_BACK_SECONDS), at_unix_seconds)
         if found:
             return samples_old(at_unix_seconds - float(found[0].values[0]))
-        there = self._client.query(inventory(("namespace", "job", "model_name")), at_unix_seconds).series
+        there = self._asked(inventory(("namespace", "job", "model_name")), at_unix_seconds)
         asked = f"matches {{{plain(self._match, 200)}}}" if self._match else "is there"
         return ObserveError(Reason.NOTHING_MATCHES, f"No vLLM server {asked}. {_listed(there)}")
+
+    def _asked(self, expression: str, at_unix_seconds: float) -> tuple[Series, ...]:
+        return read(self._client, self._client.fetch(expression, at_unix_seconds)).series
 
 
 class Gathered:

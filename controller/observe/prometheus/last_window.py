@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from controller.observe.errors import ObserveError
+from controller.observe.prometheus.fetching import chunks
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.grouping import Grouping
 from controller.observe.prometheus.history import Gathered, History, Span, samples_old
-from controller.observe.prometheus.source import PastSource, chunks
+from controller.observe.prometheus.source import PastSource
 from controller.observe.snapshot import Key
 
 
@@ -19,7 +20,7 @@ class LastWindow:
         self._answers: list[Gathered | ObserveError] = []
 
     def fetch(self) -> None:
-        """Ask for all of it, up to a failure, which each of the parts then raises."""
+        """Take in all of it, up to a failure, which each of the parts then raises."""
         try:
             for since, until in chunks(self._instants):
                 self._answers.append(self._history.gathered(since, until))

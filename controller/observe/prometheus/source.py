@@ -1,19 +1,17 @@
 """Fleets as sources of snapshots: as they are now, again and again, or at chosen instants of the past."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from controller.observe.errors import ObserveError
+from controller.observe.prometheus.fetching import CHUNK_SECONDS, LOOK_BACK_SECONDS, chunks
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.history import History, Span
 from controller.observe.snapshot import Snapshot
 
-LOOK_BACK_SECONDS: Final = 120.0
-"""A window begins with the newest scrape before it, which is looked for so far back."""
 OVERLAP_SECONDS: Final = 60.0
 """What arrived late in the store is asked for again so long."""
-CHUNK_SECONDS: Final = 3600.0
 
 
 class LiveSource:
@@ -76,16 +74,3 @@ class PastSource:
         if self._empty and self._next >= len(self._instants):
             raise self._past.why_nothing(at)
         return found
-
-
-def chunks(instants: Sequence[float], chunk_seconds: float = CHUNK_SECONDS) -> Iterator[tuple[float, float]]:
-    """The spans of time that hold what the instants need, one after the other.
-
-    >>> [*chunks((1000.0, 1300.0), 250.0)]
-    [(880.0, 1130.0), (1130.0, 1300.0)]
-    """
-    since = instants[0] - LOOK_BACK_SECONDS
-    while since < instants[-1]:
-        until = min(since + chunk_seconds, instants[-1])
-        yield since, until
-        since = until

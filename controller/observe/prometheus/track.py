@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.observe.errors import ObserveError
-from controller.observe.prometheus.client import Floats
+from controller.observe.prometheus.answer import Floats
 from controller.observe.snapshot import Labels, Snapshot
 from controller.observe.vllm_metrics import ALWAYS, CREATED, GAUGES, LIMIT, Sample, assembled, refuse_impossible
 

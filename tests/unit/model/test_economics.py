@@ -98,7 +98,7 @@ def test_lookup_drafting_reproduces_what_was_observed() -> None:
     step_time = StepTime(StepTable((Cell(4.0, 2.4, 0.65, math.log(0.009), 1.0),)), LOOKUP)
     here = Market(estimate(evidence, LOOKUP), step_time, Drafting.VARIABLE, 4, evidence.mean_draft_length)
     assert here.tokens_per_step(4) == pytest.approx(1 + 653 / 1444, rel=0.01)
-    (drafts,) = here.drafts_per_step([4])
+    drafts = float(here.prices([4.0], 0.0).drafts[4])
     assert drafts == pytest.approx(3433 / 1444, rel=0.01)
 
 

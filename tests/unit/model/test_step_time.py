@@ -1,6 +1,7 @@
 """The step-time model learns a grid, says what it does not know, and never depends on the order of windows."""
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -12,7 +13,7 @@ from windows import window
 
 from controller.model.drafter import HEAD, UNKNOWN, Drafter
 from controller.model.step_table import CELLS_MAX, MEMORY_WEIGHT, Cell, StepTable
-from controller.model.step_time import StepTime, fit
+from controller.model.step_time import StepTime, fit, fits
 
 
 def truth(batch: float, k: float) -> float:
@@ -44,6 +45,25 @@ def ratio_deviation(model: StepTime, batch: float, k: float, reference: float) -
     """Standard deviation of ln(t(k) / t(reference))."""
     drafts = np.array([k, reference], float)
     return math.sqrt(model.grid([batch], drafts, np.minimum(1.0, drafts)).contrast_variance[0, 0])
+
+
+def test_several_tables_are_fitted_as_each_of_them_alone() -> None:
+    """To the last digit, however many cells each has and however long its search takes; none where there is no cell."""
+    draw = np.random.default_rng(7)
+    sizes = [int(each) for each in draw.integers(0, 6, 40)]
+    drawn = [[GRID[place] for place in draw.choice(len(GRID), size, replace=False)] for size in sizes]
+    off = [[replace(each, log_seconds=each.log_seconds + draw.normal(0, 1.5)) for each in cells] for cells in drawn]
+    tables = [StepTable(tuple(cells)) for cells in [*drawn, *off]]
+    alone = [fit(each, HEAD) for each in tables]
+    drafts = np.arange(6.0)
+    for one, found in zip(alone, fits(tables, HEAD), strict=True):
+        assert (one is None) is (found is None)
+        if one is not None and found is not None:
+            assert found.parameters() == one.parameters()
+            for batch in (1.0, 30.0):
+                mine, its = (each.grid([batch], drafts, np.minimum(1.0, drafts)) for each in (found, one))
+                assert mine.log_seconds.tolist() == its.log_seconds.tolist()
+                assert mine.contrast_variance.tolist() == its.contrast_variance.tolist()
 
 
 def test_where_a_cell_was_measured_the_measurement_wins() -> None:

@@ -17,6 +17,8 @@ from controller.loop import Controller
 from controller.observe.errors import ObserveError
 from controller.observe.prometheus.fleet import Fleet
 from controller.observe.prometheus.grouping import EACH, Grouping
+from controller.observe.prometheus.history import Gathered
+from controller.observe.prometheus.last_window import LastWindow
 from controller.observe.prometheus.source import LiveSource, PastSource
 from controller.observe.snapshot import Snapshot
 from controller.observe.window import Window, between
@@ -378,3 +380,96 @@ def test_a_renamed_series_is_the_same_series() -> None:
     for number, each in enumerate(STEADY):
         store.scrape(each, T0 + 30 * number, prefix="vllm:" if number < 5 else "vllm_", pod="a")
     assert window(store, 0, 270).steps == STEADY[9].steps
+
+
+def parts(
+    store: KeptScrapes, count: int, grouping: Grouping = EACH, since: float = 0.0, until: float = 270.0
+) -> tuple[PastSource, ...]:
+    """The window between two times after T0, in so many parts or fewer."""
+    window = LastWindow(store, grouping, (T0 + since, T0 + until))
+    window.fetch()
+    return window.parts(count)
+
+
+def told(sources: Sequence[PastSource]) -> list[tuple[Snapshot, ...]]:
+    """All rows at the beginning and at the end, ordered by key."""
+    reads = [[each.read() for _ in range(2)] for each in sources]
+    return [
+        tuple(sorted((row for rows in at for row in rows), key=lambda row: row.key)) for at in zip(*reads, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+@pytest.mark.parametrize("labels", [None, ("namespace",), ("job",), ("zone",)])
+def test_a_window_in_parts_is_the_window(count: int, labels: tuple[str, ...] | None) -> None:
+    """Each row once, whatever the parts: a server that two jobs scrape, one that restarted, and one without a zone."""
+    grouping, store = Grouping(labels), KeptScrapes()
+    for number in range(7):
+        third = number % 3
+        stored(STEADY[third:], store, pod=f"p{number}", namespace=f"n{third}", job="a", zone=f"z{number % 2}")
+    for job in "ab":
+        stored(STEADY, store, pod="twice", instance="10.0.0.1:8000", job=job)
+    stored([*STEADY[:5], *life(snapshot(created_seconds=CREATED + 1), {"request_steps": 50})], store, pod="restarted")
+    store.scrape(STEADY[9], T0 + 270, without=["model_name"], pod="nameless")
+    store.partial = "store-1 is down"
+    whole = past(store, 0, 270, grouping=grouping)
+    found = parts(store, count, grouping)
+    assert (len(found) > 1) is (count > 1)
+    assert len(found) <= count
+    assert told(found) == whole
+
+
+def test_rows_of_which_some_are_left_out_are_in_one_part() -> None:
+    """Which they are depends on all."""
+    store = KeptScrapes()
+    for pod in "abc":
+        stored(STEADY, store, pod=pod, namespace=pod)
+    few = Grouping(("namespace",), groups_max=2)
+    (found,) = parts(store, 3, few)
+    assert told([found]) == past(store, 0, 270, grouping=few)
+
+
+def test_a_part_whose_servers_are_gone_says_how_long_and_asks_nobody() -> None:
+    """A store would be asked by several processes at once."""
+    store = KeptScrapes()
+    for pod in "abc":
+        stored([STEADY[0]], store, pod=pod)
+    found = parts(store, 3, since=-1, until=420)
+    assert len(found) == 3
+    for each in found:
+        each.read()
+        with pytest.raises(ObserveError, match="is 420 s old") as caught:
+            each.read()
+        assert caught.value.reason is Reason.SAMPLES_OLD
+
+
+def test_a_window_of_nothing_is_one_part_that_asks_why() -> None:
+    """As a whole it would."""
+    (found,) = parts(KeptScrapes(), 8)
+    found.read()
+    with pytest.raises(ObserveError, match="Nothing at") as caught:
+        found.read()
+    assert caught.value.reason is Reason.NOTHING_MATCHES
+
+
+def test_what_a_store_does_not_tell_is_missing_in_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of over an hour is asked for in several spans: what was told of the first is used."""
+    store = KeptScrapes()
+    for pod in "abc":
+        stored(STEADY, store, pod=pod)
+    failure = ObserveError(Reason.STORE_TIMEOUT, "too slow")
+    really = store.gathered
+
+    def gathered(since: float, until: float) -> Gathered:
+        if len(store.reads) == 1:
+            raise failure
+        return really(since, until)
+
+    monkeypatch.setattr(store, "gathered", gathered)
+    found = parts(store, 3, until=5000)
+    assert len(found) == 3
+    for each in found:
+        assert len(each.read()) == 1
+        for _ in range(2):
+            with pytest.raises(ObserveError, match="too slow"):
+                each.read()
