@@ -17,10 +17,11 @@ from controller.json_text import json_text
 from controller.model.drafter import FIXED_K
 from controller.observe.source import MetricsSource, ReplaySource
 from controller.options.recommend import Output, RecommendOptions
-from controller.plain import plain
+from controller.plain import listed, plain
 from controller.reason import Reason
 from controller.report.document import document, speculative_config
 from controller.report.fleet import fleet_table
+from controller.report.row import name
 from controller.report.stake import ranked
 from controller.report.table import table
 
@@ -31,6 +32,8 @@ WATCH_SECONDS: Final = 30.0
 """How long one server is watched."""
 TOLD_MAX: Final = 10
 """Failures that are told beside the answer; a fleet may have many, and its table names them all."""
+NAMED_MAX: Final = 3
+"""Rows that are named before a warning of all of them."""
 NOT_ENOUGH: Final = frozenset(
     {
         Reason.WARMING_UP,
@@ -131,12 +134,16 @@ def _in_order(cycle: Cycle, options: RecommendOptions) -> Cycle:
 
 
 def _warn_of_old_vllm(cycle: Cycle, options: RecommendOptions) -> None:
-    """Where the schedule of one server was printed to be pasted, and the method may be one that it harms."""
-    shown = options.output is Output.TABLE and options.method and not options.prometheus_url
-    if options.output is Output.CONFIG or shown:
-        warning = warned([(engine.decision.schedule, engine.k_max) for engine in cycle.engines], options.method)
-        if warning:
-            say(f"controller recommend: {warning}")
+    """Where schedules were printed to be pasted, and the method may be one that they harm; of a fleet with the rows."""
+    if options.output is not Output.CONFIG and not (options.output is Output.TABLE and options.method):
+        return
+    fleet = bool(options.prometheus_url)
+    printed = [each for each in cycle.engines if not fleet or each.decision.action is not Action.HOLD]
+    harmed = [each for each in printed if warned([(each.decision.schedule, each.k_max)], options.method)]
+    if harmed:
+        warning = warned([(each.decision.schedule, each.k_max) for each in harmed], options.method)
+        rows = f"{listed([name(each) for each in ranked(harmed)], NAMED_MAX)}: " if fleet else ""
+        say(f"controller recommend: {rows}{warning}")
 
 
 def _explain_missing_config(cycle: Cycle) -> None:

@@ -82,6 +82,21 @@ def test_one_line_a_server_the_most_to_gain_first_and_the_totals(command: Comman
     assert max(map(len, lines[:5])) <= 140
 
 
+@pytest.mark.parametrize(("method", "is_told"), [("eagle3", True), (None, False)])
+def test_a_schedule_that_old_vllm_does_not_survive_is_told_with_its_row(
+    method: str | None, is_told: bool, command: Command
+) -> None:
+    """Only where a model is known to draft; without a method nobody knows."""
+    store, dull_at_one = StoreDouble(NOW), {**DULL, "survival": (0.02,)}
+    first = after(snapshot(k_max=1), **dull_at_one)
+    for shown, at in ((first, NOW - 310), (after(first, **dull_at_one), NOW - 10)):
+        store.scrape(page(shown), at, pod="early-0", namespace="llm", job="vllm")
+    with serving(store) as url:
+        said = command("recommend", "--prometheus-url", url, *(("--method", method) if method else ()))
+    assert "--speculative-config '{" in said.out
+    assert ("llm/early-0/m: vLLM 0.26 to 0.31" in said.err) is is_told
+
+
 def test_replicas_of_a_workload_are_one_row(command: Command, url: str) -> None:
     """One launch configuration serves them all; their tokens add up."""
     one = document(command, "--prometheus-url", url)
