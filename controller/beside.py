@@ -13,8 +13,8 @@ Serve = Callable[[Connection], None]
 class Beside:
     """Serves at its end of a pipe; `pipe` is ours.
 
-    It begins as a copy of this process: settings and imports go along as they are. What this process then holds is
-    copied page by page as either touches it, so that it is best begun before there is much.
+    It begins as a copy of this process: what this one holds goes along as it is, and is copied page by page as either
+    touches it.
     """
 
     def __init__(self, serve: Serve) -> None:

@@ -131,16 +131,17 @@ def known(asked: Sequence[Question]) -> list[Known]:
         lambda each: (each.sight.drafter, each.capture_limit_tokens, each.target),
         lambda kind, some: fits([each.learnt.table for each in some], *kind),
     )
+    evidences = [each.evidences for each in asked]
     acceptances = iter(
         by_kind(
-            [(each.sight.drafter, evidence) for each in asked for evidence in each.evidences],
+            [(each.sight.drafter, one) for each, some in zip(asked, evidences, strict=True) for one in some],
             lambda each: (each[0], len(each[1].at_risk)),
             lambda kind, some: estimates([evidence for _, evidence in some], kind[0]),
         )
     )
     return [
-        _known(each, step_time, [*islice(acceptances, len(each.evidences))])
-        for each, step_time in zip(asked, step_times, strict=True)
+        _known(each, step_time, [*islice(acceptances, len(some))])
+        for each, step_time, some in zip(asked, step_times, evidences, strict=True)
     ]
 
 

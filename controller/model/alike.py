@@ -2,15 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
+AT_ONCE: Final = 64
+"""More would gain little, and each takes memory: 0.15 MiB for a table of 48 measured cells."""
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 
 def by_kind(items: Sequence[T], kind: Callable[[T], K], work: Callable[[K, list[T]], Iterable[R]]) -> list[R]:
-    """The results of `work`, which is done for all items of a kind at once, in the order of the items.
+    """The results of `work`, which is done for many items of a kind at once, in the order of the items.
 
     >>> by_kind([1, 4, 3], lambda each: each % 2, lambda odd, some: [(odd, len(some), each) for each in some])
     [(1, 2, 1), (0, 1, 4), (1, 2, 3)]
@@ -20,5 +22,7 @@ def by_kind(items: Sequence[T], kind: Callable[[T], K], work: Callable[[K, list[
         places[kind(item)].append(place)
     found: dict[int, R] = {}
     for each, of_kind in places.items():
-        found.update(zip(of_kind, work(each, [items[place] for place in of_kind]), strict=True))
+        for start in range(0, len(of_kind), AT_ONCE):
+            some = of_kind[start : start + AT_ONCE]
+            found.update(zip(some, work(each, [items[place] for place in some]), strict=True))
     return [found[place] for place in range(len(items))]

@@ -34,7 +34,7 @@ class Posterior:
         mode: Of the logarithms of the parameters.
         covariance: Of these.
         weights: What each cell adds to the curve, by its nearness.
-        factor: What turns nearness to the cells into what they tell, and into the slopes that they leave; see `_told`.
+        factor: What turns nearness to the cells into what they tell, and into the slopes that they leave.
     """
 
     log_batch: Floats
@@ -77,7 +77,10 @@ def posteriors(
     covariance = np.linalg.inv(precision + _turned(slopes) @ gain)
     factor = np.concatenate([_turned(whitener), gain], axis=-1)
     found: tuple[Any, ...] = (log_batch, drafts, mode, covariance, weights, factor)
-    return [Posterior(*found)] if len(tables) == 1 else [*map(Posterior, *found)]
+    if len(tables) == 1:
+        return [Posterior(*found)]
+    # copies, for a part would keep the arrays of all tables in memory as long as it is kept
+    return [Posterior(*(each[place].copy() for each in found)) for place in range(len(tables))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class StepGrid:
 
 
 class StepTime:
-    """The posterior of ln(step seconds), ready to be asked. Built by `fit`; holds no state that changes."""
+    """The posterior of ln(step seconds), ready to be asked. Built by `fit` or `fits`; holds no state that changes."""
 
     __slots__ = (
         "_capture_limit",

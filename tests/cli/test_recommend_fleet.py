@@ -1,8 +1,10 @@
 """`controller recommend --prometheus-url`: many servers, one line each, the most to gain first."""
 
+import errno
 import json
 import os
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,10 +21,12 @@ from loopback import unused_port
 from pages import CREATED, after, page, snapshot
 from store_double import StoreDouble, serving
 
+from controller.beside import Beside, Serve
 from controller.commands import side_by_side
 from controller.commands.exit_codes import CHANGE, FAILED, NO_EVIDENCE, OK, USAGE
-from controller.cycle import Cycle
+from controller.cycle import Cycle, EngineCycle, Failure
 from controller.reason import Reason
+from controller.undecided import undecided
 
 NOW = 1.8e9
 DULL: dict[str, Any] = {"survival": (0.02, 0.0, 0.0, 0.0), "batch": 64.0, "request_steps": 640_000}
@@ -225,21 +229,77 @@ def test_rows_that_are_judged_by_several_processes_are_judged_alike(
     handed: list[int] = []
     really = side_by_side._hand
 
-    def hand(pipe: Connection, left: deque[int], found: list[Cycle]) -> None:
-        answers: list[Cycle] = []
+    def hand(pipe: Connection, left: deque[int], found: dict[int, Cycle]) -> None:
+        answers: dict[int, Cycle] = {}
         really(pipe, left, answers)
         handed.append(len(answers))
-        found += answers
+        found |= answers
 
-    def take(left: deque[int], found: list[Cycle], judge: side_by_side.Judge) -> None:
+    def take(left: deque[int], found: dict[int, Cycle], judge: side_by_side.Judge) -> None:
         while not killed and not handed:  # the others alone are quick enough here
             time.sleep(0.001)
         judge_here(left, found, judge)
 
+    class Watched(Beside):
+        def __init__(self, serve: Serve) -> None:
+            asking.extend(each.name for each in threading.enumerate() if each.name == "ahead")
+            super().__init__(serve)
+
+    asking: list[str] = []
     judge_here = side_by_side._take
+    monkeypatch.setattr(side_by_side, "Beside", Watched)
     monkeypatch.setattr(side_by_side, "_take", take)
     monkeypatch.setattr(side_by_side, "_hand", hand)
     shared = document(command, "--prometheus-url", url)
     assert len(handed) == 2
     assert (sum(handed) == 0) is (killed is not None)
     assert shared == alone
+    assert asking == [], "a process that begins while another thread works may find a lock held for ever"
+
+
+def test_without_room_for_another_process_this_one_judges_all(
+    url: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may allow no more processes, or no more memory."""
+    alone = document(command, "--prometheus-url", url)
+    monkeypatch.setattr(side_by_side, "WORTH_IT_ENGINES", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+
+    def refused(_: Serve) -> Beside:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(side_by_side, "Beside", refused)
+    assert document(command, "--prometheus-url", url) == alone
+
+
+def row(name: str) -> EngineCycle:
+    """Of a model of this name."""
+    return undecided(snapshot(model_name=name), Reason.IDLE, "idle")
+
+
+OLD, BROKEN = Failure(Reason.SAMPLES_OLD, "old"), Failure(Reason.DEFECT, "a fault of ours")
+
+
+@pytest.mark.parametrize(
+    ("cycles", "names", "failure"),
+    [
+        ([Cycle(2, 0.0, (row("b"),)), Cycle(2, 0.0, (row("a"), row("c")))], "abc", None),
+        ([Cycle(2, 0.0, failure=OLD), Cycle(2, 0.0, (row("a"),))], "a", None),
+        ([Cycle(2, 0.0, failure=OLD), Cycle(2, 0.0, failure=OLD)], "", OLD),
+        ([Cycle(2, 0.0, (row("a"),)), Cycle(2, 0.0, (row("b"),), failure=BROKEN)], "ab", BROKEN),
+    ],
+    ids=["rows", "a part without rows", "no part with rows", "a fault of ours in one part"],
+)
+def test_parts_are_joined_to_what_one_loop_would_say(cycles: list[Cycle], names: str, failure: Failure | None) -> None:
+    """Rows by key; what fails is told, but not that of some servers nothing is left."""
+    found = side_by_side.joined(cycles)
+    assert "".join(each.model_name for each in found.engines) == names
+    assert found.failure == failure
+
+
+def test_a_store_is_asked_six_queries_and_none_twice(command: Command, store: StoreDouble, url: str) -> None:
+    """The first ones are begun before there is anything that could read them."""
+    store.forms.clear()
+    document(command, "--prometheus-url", url)
+    asked = [each["query"] for each in store.forms]
+    assert len(asked) == len(set(asked)) == 6

@@ -71,7 +71,13 @@ def test_run_loads_nothing_that_only_other_verbs_need(loaded: list[str]) -> None
 
 def test_saved_pages_are_judged_without_an_http_client() -> None:
     """`recommend --source` is a matter of half a second; a client that nobody asks would be a sixth of it."""
-    assert {"requests", "urllib3"} & set(modules("recommend")) == set()
+    assert {"requests", "urllib3"} & set(modules("recommendation")) == set()
+
+
+def test_a_store_is_asked_before_what_reads_and_judges_its_answers_is_loaded() -> None:
+    """numpy and the model take as long to load as a store takes for a first answer."""
+    for verb in ("recommend", "store"):
+        assert {"numpy", "controller.loop", "controller.model.economics"} & set(modules(verb)) == set()
 
 
 def test_the_options_of_other_verbs_are_not_made() -> None:

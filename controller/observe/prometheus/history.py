@@ -70,7 +70,7 @@ class History:
         return self.gathered(since_unix_seconds, until_unix_seconds).span()
 
     def gathered(self, since_unix_seconds: float, until_unix_seconds: float) -> "Gathered":
-        """The same, not put in rows yet; raises `ObserveError`, with the cause and the remedy."""
+        """The same, not laid out as tracks yet; raises `ObserveError`, with the cause and the remedy."""
         span, begun = (since_unix_seconds, until_unix_seconds), self._begun
         self._begun = None
         fetching = begun if begun and begun.span == span else Fetching(self._client, self._match, *span)

@@ -33,7 +33,10 @@ class LastWindow:
         return sorted({key for each in self._answers if isinstance(each, Gathered) for key in each.engines})
 
     def parts(self, count: int) -> tuple[PastSource, ...]:
-        """So many sources, or fewer, that tell all rows together, each row once. To be taken once."""
+        """So many sources, or fewer, that tell all rows together, each row once. To be taken once.
+
+        A label to group by is refused where no server of the whole window has it.
+        """
         found = [each for each in self._answers if isinstance(each, Gathered)]
         engines = self.engines
         names = frozenset(name for _, _, labels in engines for name, _ in labels)

@@ -57,10 +57,9 @@ class PastSource:
         self._instants = tuple(instants)
         self._chunks = deque(chunks(instants, chunk_seconds))
         self._next = 0
-        self._empty = True
 
     def read(self) -> tuple[Snapshot, ...]:
-        """See `MetricsSource`; nothing at an instant without a server, and why at the last if there never was one.
+        """See `MetricsSource`; nothing at an instant without a server, but why at the last.
 
         Nothing is skipped by an answer that failed: it is asked for again.
         """
@@ -70,7 +69,6 @@ class PastSource:
             self._chunks.popleft()
         self._next += 1
         found = self._fleet.at(at)
-        self._empty = self._empty and not found
-        if self._empty and self._next >= len(self._instants):
+        if not found and self._next >= len(self._instants):
             raise self._past.why_nothing(at)
         return found

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from windows import window
 
 from controller.model.drafter import HEAD, UNKNOWN, Drafter
+from controller.model.step_posterior import posteriors
 from controller.model.step_table import CELLS_MAX, MEMORY_WEIGHT, Cell, StepTable
 from controller.model.step_time import StepTime, fit, fits
 
@@ -64,6 +65,14 @@ def test_several_tables_are_fitted_as_each_of_them_alone() -> None:
                 mine, its = (each.grid([batch], drafts, np.minimum(1.0, drafts)) for each in (found, one))
                 assert mine.log_seconds.tolist() == its.log_seconds.tolist()
                 assert mine.contrast_variance.tolist() == its.contrast_variance.tolist()
+
+
+def test_what_is_kept_of_one_table_does_not_keep_the_others() -> None:
+    """A row that fails keeps its last step time for as long as it fails, and would keep all arrays of that pass."""
+    tables = [StepTable((each, GRID[0])) for each in GRID[1:]]
+    for found in posteriors(tables, [each.prior for each in model_of(*GRID).parameters().values()], math.inf, 0.1):
+        for name in ("log_batch", "drafts", "mode", "covariance", "weights", "factor"):
+            assert getattr(found, name).base is None, name
 
 
 def test_where_a_cell_was_measured_the_measurement_wins() -> None:

@@ -177,6 +177,13 @@ def test_a_pod_that_is_gone_for_minutes_is_no_row_any_more() -> None:
     assert [len(rows) for rows in past(store, 0, 500, 600)] == [2, 2, 1]
 
 
+def test_a_window_at_whose_end_nobody_is_there_says_why() -> None:
+    """Though there was somebody at its beginning, of whom there is no window."""
+    with pytest.raises(ObserveError, match="Nothing at") as caught:
+        past(stored(STEADY[:1]), 0, 700)
+    assert caught.value.reason is Reason.NOTHING_MATCHES
+
+
 def test_replicas_of_a_group_are_added_up_and_their_gauges_averaged() -> None:
     """So batch and step time come out as those of one replica."""
     store = stored(life(snapshot(), {"batch": 8.0, "step_seconds": 0.02}), pod="a")
