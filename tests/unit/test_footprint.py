@@ -83,7 +83,7 @@ def test_a_store_is_asked_before_what_reads_and_judges_its_answers_is_loaded() -
 def test_the_options_of_other_verbs_are_not_made() -> None:
     """Nor is what serves the port of `run` loaded: both together were a tenth of the start."""
     others = ("controller.options.run", "controller.options.backtest", "controller.options.verbs", "controller.serve")
-    assert [name for name in modules("recommend") if name.startswith(others)] == []
+    assert [name for name in modules("recommendation") if name.startswith(others)] == []
 
 
 def test_garbage_is_looked_for_once_all_is_imported_and_only_in_what_came_later() -> None:
