@@ -43,7 +43,7 @@ def test_the_table_is_read_whole() -> None:
         ("controller/act/rollout/api.py", "LIMIT_BYTES", "8 MiB"),
         ("controller/act/rollout/speculative_config.py", "LIMIT_CHARACTERS", "16 KiB"),
         ("controller/observe/vllm_metrics.py", "NAME_CHARACTERS_MAX", "8 KiB"),
-        ("controller/observe/prometheus/client.py", "LABELS_CHARACTERS_MAX", "16 KiB"),
+        ("controller/observe/prometheus/answer.py", "LABELS_CHARACTERS_MAX", "16 KiB"),
         ("controller/engine/wanted.py", "BODY_BYTES_MAX", "64 KiB"),
         ("controller/engine/tokens.py", "FILE_BYTES_MAX", "4 KiB"),
         ("controller/listener.py", "HEADER_BYTES_MAX", "16 KiB"),
