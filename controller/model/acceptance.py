@@ -142,8 +142,8 @@ def sigmoid(logits: Floats) -> Floats:
 
 
 def _first_guess(at_risk: Floats, accepted: Floats) -> Floats:
-    rate = (accepted + 0.5) / (at_risk + 1.0)
-    return np.asarray(np.log(rate / (1 - rate)), float)
+    """The logits of the observed rates, half a count added on either side: finite, however many were all accepted."""
+    return np.asarray(np.log((accepted + 0.5) / (np.maximum(0.0, at_risk - accepted) + 0.5)), float)
 
 
 def _coverage(evidence: AcceptanceEvidence) -> float | None:

@@ -68,6 +68,19 @@ def test_survival_never_rises_and_stays_within_its_bounds(rates: list[float], dr
         assert 0.0 <= low <= middle <= high <= 1.0
 
 
+@pytest.mark.parametrize("drafts", [1e3, 1e9, 1e15, 1e17])
+@pytest.mark.parametrize("refused", [0.0, 1.0])
+def test_however_many_drafts_were_all_accepted_or_all_refused_the_estimate_is_a_number(
+    drafts: float, refused: float
+) -> None:
+    """From 1e16 on, one more or less makes no difference to a float: the rate is exactly 1."""
+    accepted = drafts * (1 - refused)
+    found = estimate(AcceptanceEvidence((drafts, accepted), (accepted, accepted)), HEAD)
+    for each in (found.hazard, found.survival, found.survival_low, found.survival_high):
+        assert all(0 <= one <= 1 for one in each)
+    assert found.survival[0] == pytest.approx(1 - refused, abs=0.02)
+
+
 def test_positions_never_drafted_are_extrapolated_and_marked_and_less_certain() -> None:
     """At k=2 of 5 positions 3..5 are not observed: their hazards follow the trend with bounds that widen."""
     found = after((PROSE, 20_000), k=2)
