@@ -124,7 +124,7 @@ class Question:
         return [whole, *(each.evidence for each in self.present)]
 
 
-def known(asked: Sequence[Question]) -> list[Known]:
+def answers(asked: Sequence[Question]) -> list[Known]:
     """What can be said from what was learnt, of many engines at once: none is moved by another."""
     step_times = by_kind(
         asked,

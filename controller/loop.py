@@ -16,7 +16,7 @@ from controller.decide.decision import Decision
 from controller.decide.policy import PolicyState, Situation, decide, remembered
 from controller.decide.policy_settings import PolicySettings
 from controller.defect import defect
-from controller.learn import Known, Question, known, learn
+from controller.learn import Known, Question, answers, learn
 from controller.live import Live
 from controller.memory import EngineMemory, Learnt
 from controller.model.composition import Portion
@@ -117,7 +117,7 @@ class Controller:
         observed_at = self._clock.monotonic_seconds()
         for key in self._memory.keys() - {snapshot.key for snapshot in snapshots}:
             del self._memory[key]
-        engines = together([self._engine(snapshot, told) for snapshot in snapshots], known)
+        engines = together([self._engine(snapshot, told) for snapshot in snapshots], answers)
         return self._cycle(started, observed_at, tuple(engines))
 
     def _last_good(self) -> tuple[EngineCycle, ...]:

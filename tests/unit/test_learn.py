@@ -7,7 +7,7 @@ import pytest
 from windows import window
 
 from controller.decide.present import Present
-from controller.learn import ABSENT_DRAFTS, WORKLOADS_KEPT, Question, known, learn
+from controller.learn import ABSENT_DRAFTS, WORKLOADS_KEPT, Question, answers, learn
 from controller.memory import Learnt
 from controller.model.composition import Portion
 from controller.model.drafter import HEAD, Drafting
@@ -88,7 +88,7 @@ def test_a_mix_that_turned_into_another_one_at_once_has_no_part_of_the_old() -> 
 
 def portions(learnt: Learnt) -> tuple[Portion, ...]:
     """The mix of the next window."""
-    return known([Question(learnt, sight(DRAFTED), math.inf, DENSE)])[0].portions
+    return answers([Question(learnt, sight(DRAFTED), math.inf, DENSE)])[0].portions
 
 
 def test_shares_of_the_mix_add_up_to_one_the_largest_first_and_equal_ones_by_name() -> None:
@@ -147,8 +147,8 @@ def test_many_engines_are_known_as_each_of_them_alone() -> None:
         for learnt in (Learnt(), mixed, learn(Learnt(), sight(SILENT)), short, learn(mixed, sight(DRAFTED)))
         for limit in (math.inf, 64.0)
     ]
-    for each, found in zip(asked, known(asked), strict=True):
-        (alone,) = known([each])
+    for each, found in zip(asked, answers(asked), strict=True):
+        (alone,) = answers([each])
         assert (found.acceptance_seen, found.portions) == (alone.acceptance_seen, alone.portions)
         assert (found.market is None, found.step_time is None) == (alone.market is None, alone.step_time is None)
         if found.market is not None and alone.market is not None:

@@ -17,7 +17,7 @@ from controller.cycle import Cycle, Failure
 from controller.decide.decision import Action
 from controller.decide.policy_settings import PolicySettings
 from controller.defect import defect
-from controller.learn import Known, Question, known
+from controller.learn import Known, Question, answers
 from controller.live import Live
 from controller.loop import JITTER, Controller
 from controller.model.drafter import Method
@@ -343,9 +343,9 @@ def test_an_engine_that_the_model_cannot_answer_does_not_stop_the_others(monkeyp
         asked.append(len(questions))
         if any(each.sight.window.engine == "1" for each in questions):
             raise ArithmeticError("of the model")
-        return known(questions)
+        return answers(questions)
 
-    monkeypatch.setattr("controller.loop.known", answer)
+    monkeypatch.setattr("controller.loop.answers", answer)
     reads = [[replace(FIRST, engine=engine) for engine in "012"]]
     reads.append([after(each) for each in reads[-1]])
     clock = ManualClock()
