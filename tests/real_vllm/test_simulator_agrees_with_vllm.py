@@ -31,7 +31,8 @@ AGREEMENT: Final = 0.10
 TORN_STEPS: Final = 4
 """Two counters of a window may be so many steps apart: vLLM writes its page in a thread while its engine goes on.
 
-Measured here, 14 and 30 of 400 pages each were torn, by one step; a window has two pages. None of an idle server is.
+Measured here, 14 and 30 of 400 pages each were torn, by one step; a window has two pages. None of an idle server is,
+and none of the simulator.
 """
 STAGES: Final = tuple((concurrency, k) for concurrency in CONCURRENCIES for k in KS)
 TOKEN: Final = "a-token-of-the-simulator"
@@ -69,12 +70,14 @@ def test_identities_agree_within_a_tenth(real: Played, simulated: Played, stage:
     assert ours == pytest.approx(theirs, rel=AGREEMENT)
 
 
-def test_each_stage_ran_at_its_own_k_and_concurrency(played: Played) -> None:
+def test_each_stage_ran_at_its_own_k_and_concurrency(played: Played, real: Played) -> None:
     """What the comparison rests on: the servers did what the trace says, and not both nothing."""
     assert tuple((stage.concurrency, stage.k) for stage in played.stages) == STAGES
     for stage in played.stages:
         window = stage.whole.window
-        assert window.draft_tokens == pytest.approx(stage.k * window.drafts, abs=_torn(stage) * stage.k)
+        assert window.draft_tokens == pytest.approx(
+            stage.k * window.drafts, abs=_torn(stage) * stage.k if played is real else 0
+        )
         assert {each.k for each in stage.whole.steps} == {stage.k}
         assert KEPT_BUSY * stage.concurrency <= stage.batch <= stage.concurrency
 
@@ -89,14 +92,14 @@ def test_every_generated_token_is_a_first_one_an_accepted_draft_or_of_its_reques
     assert sum(window.accepted_by_position) == window.accepted_tokens
 
 
-def test_without_drafts_each_request_step_decodes_one_token(played: Played) -> None:
+def test_without_drafts_each_request_step_decodes_one_token(played: Played, real: Played) -> None:
     """There is nothing that an end could cut."""
     still = [stage for stage in played.stages if stage.k == 0]
     assert len(still) == len(CONCURRENCIES)
     for stage in still:
         window = stage.whole.window
         assert window.request_steps > 0
-        assert window.decoded_tokens == pytest.approx(window.request_steps, abs=_torn(stage))
+        assert window.decoded_tokens == pytest.approx(window.request_steps, abs=_torn(stage) if played is real else 0)
         assert window.accepted_tokens == window.drafts == 0
 
 
@@ -113,5 +116,5 @@ def test_the_plugin_counts_what_the_page_counts(played: Played) -> None:
 
 
 def _torn(stage: Stage) -> int:
-    """By how many request-steps two counters of a window may differ, of a server at work."""
+    """By how many request-steps two counters of a window may differ, of a real server at work."""
     return TORN_STEPS * stage.concurrency

@@ -1,8 +1,9 @@
 """What is asked of a store about a span of time: a few queries, however many servers, two of them at once."""
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from controller.observe.errors import ObserveError
@@ -44,7 +45,7 @@ class Fetching:
         self.span = since_unix_seconds, until_unix_seconds
         self._client, self._match = client, match
         self._asked = deque((names, since_unix_seconds, until_unix_seconds) for names in _QUERIES)
-        self._coming = deque(begun(self._fetched) for _ in range(_AHEAD))
+        self._coming = deque(self._next() for _ in range(_AHEAD))
 
     def __iter__(self) -> Generator[str, None, None]:
         """Each answer as text, once; raises `ObserveError`, with the cause and the remedy."""
@@ -52,24 +53,28 @@ class Fetching:
             while self._coming:
                 fetched = self._coming.popleft()()
                 if self._asked:
-                    self._coming.append(begun(self._fetched))
+                    self._coming.append(self._next())
                 yield fetched
         finally:
             for each in self._coming:  # whoever asks again finds nobody asking
                 with suppress(ObserveError):
                     each()
 
-    def _fetched(self) -> str:
-        """The next answer."""
+    def _next(self) -> Callable[[], str]:
+        """The next query, begun."""
+        return begun(partial(self._fetched, *self._asked.popleft()))
+
+    def _fetched(self, names: tuple[str, ...], since: float, until: float) -> str:
+        """The answer to a query; where the store refuses so much, to its first half, and the second one is the next."""
         while True:
-            names, since, until = self._asked.popleft()
             try:
                 return self._client.fetch(ranged(names, self._match, until - since), until)
             except ObserveError as error:
                 if error.reason is not Reason.STORE_LIMIT or until - since < 2 * SPLIT_SECONDS:
                     raise
             middle = (since + until) / 2
-            self._asked.extendleft([(names, middle, until), (names, since, middle)])
+            self._asked.appendleft((names, middle, until))
+            until = middle
 
 
 def chunks(instants: Sequence[float], chunk_seconds: float = CHUNK_SECONDS) -> Iterator[tuple[float, float]]:
